@@ -1,0 +1,1 @@
+"""The commands that the export side adds to `kwspot`, one module each."""

@@ -1,0 +1,56 @@
+"""`kwspot train`: from a recipe and a data folder to a model file."""
+
+import argparse
+import logging
+from pathlib import Path
+
+HELP = "train a keyword model from a recipe"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `kwspot train`."""
+    parser.add_argument("--recipe", type=Path, required=True, help="recipe file (TOML)")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the manifests")
+    parser.add_argument("--output", type=Path, help="model file (default: models/NAME.onnx)")
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that make batches")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, calibrate and export; return the exit status."""
+    import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from kwspot_export.publish import publish
+    from kwspot_export.recipe import read_recipe
+    from kwspot_export.train import Progress as Step
+    from kwspot_export.train import Run
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)  # the processes that make batches use the other cores
+    recipe = read_recipe(args.recipe)
+    folder = args.run or Path("runs") / recipe.name
+    output = args.output or Path("models") / f"{recipe.name}.onnx"
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}")
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        decoding = bar.add_task("decode", note="", total=None)
+        training = bar.add_task("train", note="", total=recipe.schedule.steps)
+
+        def decoded(done: int, total: int) -> None:
+            bar.update(decoding, completed=done, total=total, note=f"{done}/{total} clips")
+
+        def stepped(step: Step) -> None:
+            note = f"step {step.step}/{step.steps}  loss {step.loss:.3f}  "
+            note += f"merit {step.merit:.3f}  " if step.merit >= 0 else ""
+            minutes = step.seconds_left / 60
+            bar.update(training, completed=step.step, note=note + f"{minutes:.0f} min left")
+
+        job = Run(
+            recipe, args.data, folder, folder.parent / "cache", args.device, args.workers, decoded
+        )
+        bar.update(decoding, completed=1, total=1, note="done")
+        job.fit(stepped)
+    publish(job, output)
+    return 0

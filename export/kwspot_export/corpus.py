@@ -1,0 +1,91 @@
+"""All recordings of a manifest decoded once, as one long array of int16 on disk.
+
+```
+manifest -> clips -> one .i16 file (memory-mapped) + offsets
+```
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kwspot.errors import AudioError
+from kwspot.features import SAMPLE_RATE, FloatArray
+from kwspot.manifest import Clip
+
+
+class Corpus:
+    """Clips and their samples at 16 kHz, mono."""
+
+    def __init__(self, clips: Sequence[Clip], samples: np.memmap, offsets: npt.NDArray) -> None:
+        self.clips = list(clips)
+        self._samples = samples
+        self._offsets = offsets
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def length(self, index: int) -> int:
+        """Return the length of clip `index` in samples."""
+        return int(self._offsets[index + 1] - self._offsets[index])
+
+    def audio(self, index: int, start: int = 0, length: int | None = None) -> FloatArray:
+        """Return float32 samples of clip `index`, or `length` of them from `start`."""
+        begin, end = int(self._offsets[index]) + start, int(self._offsets[index + 1])
+        if length is not None:
+            end = min(end, begin + length)
+        return self._samples[begin:end].astype(np.float32) / 32768
+
+    @classmethod
+    def open(
+        cls, clips: Sequence[Clip], cache: Path, progress: Callable[[int, int], None] | None = None
+    ) -> "Corpus":
+        """Decode `clips` into `cache`, or reuse what an earlier call decoded there.
+
+        The cache is keyed by the names and sizes of the files, so that a changed data folder is
+        decoded anew. Raises AudioError for a recording that is missing or not at 16 kHz mono.
+        """
+        sizes = [(clip.name, _size(clip)) for clip in clips]
+        key = hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:16]
+        data, index = cache / f"{key}.i16", cache / f"{key}.npy"
+        if not index.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            _decode(clips, data, index, progress)
+        return cls(clips, np.memmap(data, np.int16, mode="r"), np.load(index))
+
+
+def _size(clip: Clip) -> int:
+    try:
+        return clip.path.stat().st_size
+    except OSError as error:
+        raise AudioError(f"cannot read {clip.path}: {error.strerror}") from error
+
+
+def _decode(
+    clips: Sequence[Clip], data: Path, index: Path, progress: Callable[[int, int], None] | None
+) -> None:
+    import soundfile
+
+    offsets = np.zeros(len(clips) + 1, np.int64)
+    partial = data.with_suffix(".partial")
+    with partial.open("wb") as out:
+        for i, clip in enumerate(clips):
+            try:
+                samples, rate = soundfile.read(clip.path, dtype="int16", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise AudioError(f"cannot decode {clip.path}: {error.error_string}") from error
+            if rate != SAMPLE_RATE or samples.shape[1] != 1:
+                raise AudioError(
+                    f"{clip.path} is {rate} Hz with {samples.shape[1]} channels: "
+                    f"training data must be {SAMPLE_RATE} Hz mono"
+                )
+            out.write(samples.tobytes())
+            offsets[i + 1] = offsets[i] + len(samples)
+            if progress is not None:
+                progress(i + 1, len(clips))
+    partial.rename(data)
+    np.save(index, offsets)

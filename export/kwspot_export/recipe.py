@@ -1,0 +1,100 @@
+"""A recipe: everything that decides what a training run makes, read from one TOML file."""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kwspot.errors import KwspotError
+from kwspot.features import FrontEnd
+from kwspot.modelfile import Decision
+from kwspot.records import read_record
+
+
+class RecipeError(KwspotError, ValueError):
+    """A recipe that cannot be read or has unknown or impossible settings."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Clips whose name starts with `prefix`, drawn in proportion to `weight`."""
+
+    prefix: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which clips play which part. Names are prefixes of manifest paths; roles keep test out."""
+
+    manifests: tuple[str, ...]
+    positives: tuple[Group, ...]
+    negatives: tuple[Group, ...]
+    noises: tuple[str, ...]
+    rooms: tuple[str, ...]
+    confusables: tuple[str, ...] = ()
+    validation_negatives: tuple[str, ...] = ()
+    # Every nth speaker of the real positives is kept for validation; 0 keeps none.
+    hold_out_every: int = 5
+
+
+@dataclass(frozen=True)
+class Student:
+    """The causal convolutional student (`student.py`)."""
+
+    channels: int = 64
+    kernel: int = 3
+    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4, 1, 2)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to learn. A step is one batch of windows of 2.4 s."""
+
+    steps: int = 5000
+    batch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warm_up: int = 200
+    frame_loss_until: float = 0.25  # share of the steps on frame cross-entropy, then max-pooling
+    mine_at: tuple[float, ...] = (0.25, 0.5, 0.75)
+    validate_every: int = 250
+    average_decay: float = 0.998
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One published model."""
+
+    name: str
+    keyword: str
+    licence: str
+    seed: int
+    data: Data
+    student: Student = field(default_factory=Student)
+    schedule: Schedule = field(default_factory=Schedule)
+    decision: Decision = field(default_factory=Decision)
+    # What the three sensitivities stand for, in false alarms an hour.
+    false_alarms_per_hour: dict[str, float] = field(
+        default_factory=lambda: {"low": 0.1, "medium": 0.5, "high": 2.0}
+    )
+    front_end: FrontEnd = field(default_factory=FrontEnd)
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe.
+
+    Raises RecipeError for a file that is missing or no TOML, for an unknown or missing setting,
+    and for a value of the wrong kind.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not a TOML file: {error}") from error
+    data = dict(table.get("data", {}))
+    for kind in ("positives", "negatives"):
+        groups = data.get(kind, {})
+        data[kind] = [{"prefix": prefix, "weight": weight} for prefix, weight in groups.items()]
+    return read_record(Recipe, {**table, "data": data}, str(path), RecipeError)

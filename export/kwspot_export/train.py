@@ -1,0 +1,328 @@
+"""Training a keyword student, from manifests to the best checkpoint.
+
+```
+manifests -> corpus -> pools -> batches (worker processes) -> log-mel -> student -> loss
+                 every so often: hard negatives mined, validation streams scored, checkpoint written
+```
+
+A run lives in a folder: `checkpoint.pt` (all that resuming needs), `best.pt` (the averaged weights
+with the fewest misses at few false alarms) and `metrics.jsonl`.
+"""
+
+import copy
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from kwspot.errors import KwspotError
+from kwspot.manifest import Clip, read_manifests
+from kwspot_export import mining
+from kwspot_export.augment import Conditions
+from kwspot_export.batches import Batch, Composer, Hard, draw_pools
+from kwspot_export.corpus import Corpus
+from kwspot_export.frontend import LogMel
+from kwspot_export.objectives import frame_cross_entropy, max_pooling
+from kwspot_export.recipe import Recipe
+from kwspot_export.student import FEATURE_FLOOR, CausalConvNet
+from kwspot_export.validation import Score, Trials, draw_trials, validate
+
+log = logging.getLogger(__name__)
+
+VALIDATION_COPIES = 3
+MASKED_FRAMES, MASKED_BANDS = 12, 6  # SpecAugment (Park et al. 2019) at most: 120 ms, 6 of 40 bands
+
+
+class TrainingError(KwspotError, RuntimeError):
+    """A run that cannot start or go on."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run reports after every step."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds_left: float
+    merit: float
+
+
+class Batches(IterableDataset):
+    """Batches from `start` to `stop`, shared out over the loader's worker processes."""
+
+    def __init__(self, composer: Composer, seed: int, size: int, start: int, stop: int) -> None:
+        self.composer, self.seed, self.size = composer, seed, size
+        self.start, self.stop = start, stop
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield this worker's share, every batch from a seed of its own."""
+        worker = get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for number in range(self.start + offset, self.stop, stride):
+            yield self.composer.batch(self.size, np.random.default_rng([self.seed, number]))
+
+
+class Run:
+    """One training run of a recipe over a data folder."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Path,
+        folder: Path,
+        cache: Path,
+        device: str = "cpu",
+        workers: int = 2,
+        decoding: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.recipe, self.folder, self.workers = recipe, folder, workers
+        self.device = torch.device(device)
+        folder.mkdir(parents=True, exist_ok=True)
+        clips = read_manifests(data / name for name in recipe.data.manifests)
+        self.split = _split(clips, recipe)
+        self.corpus = Corpus.open(self.split.clips, cache, decoding)
+        rng = np.random.default_rng([recipe.seed, 1 << 40])
+        pools = draw_pools(self.corpus, recipe, self.split.train, self.split.positives, rng)
+        self.composer = Composer(self.corpus, pools, recipe.front_end, Conditions())
+        torch.manual_seed(recipe.seed)
+        self.net = CausalConvNet(recipe.front_end.mels, 1, recipe.student).to(self.device)
+        self.average = copy.deepcopy(self.net)
+        self.log_mel = LogMel(recipe.front_end).to(self.device)
+        schedule = recipe.schedule
+        self.optimizer = torch.optim.AdamW(
+            self.net.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay
+        )
+        self.step, self.best = 0, -1.0
+
+    def fit(self, report: Callable[[Progress], None]) -> Path:
+        """Train to the end, from the last checkpoint if there is one; return the best weights."""
+        self._resume()
+        trials = self._trials()
+        schedule = self.recipe.schedule
+        mine_at = {int(share * schedule.steps) for share in schedule.mine_at}
+        stops = sorted(mine_at | {schedule.steps})
+        while self.step < schedule.steps:
+            if self.step in mine_at:
+                self._mine()
+            stop = next(s for s in stops if s > self.step)
+            self._learn(stop, trials, report)
+        return self.folder / "best.pt"
+
+    def _learn(self, stop: int, trials: Trials, report: Callable[[Progress], None]) -> None:
+        schedule = self.recipe.schedule
+        batches = Batches(self.composer, self.recipe.seed, schedule.batch, self.step, stop)
+        loader = DataLoader(
+            batches,
+            batch_size=None,
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+        )
+        begun, first = time.monotonic(), self.step
+        for batch in loader:
+            loss = self._update(batch)
+            self.step += 1
+            if self.step % schedule.validate_every == 0 or self.step == schedule.steps:
+                self._validate(trials, loss)
+            each = (time.monotonic() - begun) / (self.step - first)
+            left = each * (schedule.steps - self.step)
+            report(Progress(self.step, schedule.steps, loss, left, self.best))
+
+    def _update(self, batch: Batch) -> float:
+        schedule = self.recipe.schedule
+        self.net.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedule.learning_rate * _rate(
+                self.step, schedule.steps, schedule.warm_up
+            )
+        target = torch.as_tensor(batch.target).to(self.device)
+        certain = torch.as_tensor(batch.certain).to(self.device)
+        with torch.no_grad():
+            features = self.log_mel(
+                torch.as_tensor(batch.audio).to(self.device),
+                torch.as_tensor(batch.warp).to(self.device),
+            )
+            features = _mask(features, np.random.default_rng([self.recipe.seed, self.step, 1]))
+        logits = self.net(features)[:, :, 0]
+        if self.step < schedule.frame_loss_until * schedule.steps:
+            loss = frame_cross_entropy(logits, target, certain)
+        else:
+            loss = max_pooling(logits, target)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.step}: lower learning_rate"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        self.optimizer.step()
+        _move_average(self.average, self.net, min(schedule.average_decay, 1 - 1 / (self.step + 1)))
+        return float(loss.detach())
+
+    def _mine(self) -> None:
+        rng = np.random.default_rng([self.recipe.seed, self.step, 2])
+        smoothing = self.recipe.decision.smoothing
+        hard = mining.mine(self.average, self.composer, smoothing, rng)
+        self.composer.pools.hard = hard
+        log.info("step %d: %s", self.step, mining.describe(hard, self.composer))
+        self._save()
+
+    def _validate(self, trials: Trials, loss: float) -> None:
+        score = validate(self.average, trials, self.recipe.decision.smoothing)
+        row = {"step": self.step, "loss": round(loss, 5), "merit": round(score.merit, 5)}
+        row |= {f"recall_at_{rate}_fa_h": round(r, 4) for rate, r in score.recall.items()}
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        # The first half is still learning words; what is lucky there is not what is good.
+        if self.step >= self.recipe.schedule.steps // 2 and score.merit >= self.best:
+            self.best = score.merit
+            torch.save(self.average.state_dict(), self.folder / "best.pt")
+        self._save()
+
+    def score(self, net: CausalConvNet) -> Score:
+        """Score weights on the validation streams."""
+        return validate(net, self._trials(), self.recipe.decision.smoothing)
+
+    def best_net(self) -> CausalConvNet:
+        """Load the best weights of the run, ready for export."""
+        net = copy.deepcopy(self.average).cpu().eval()
+        net.load_state_dict(torch.load(self.folder / "best.pt", map_location="cpu"))
+        return net
+
+    def _trials(self) -> Trials:
+        rng = np.random.default_rng([self.recipe.seed, 3 << 40])
+        recipe, split = self.recipe, self.split
+        pools = draw_pools(self.corpus, recipe, split.validation, split.validation_positives, rng)
+        pools.rooms = self.composer.pools.rooms  # there are no rooms of role validation
+        composer = Composer(self.corpus, pools, recipe.front_end, Conditions())
+        return draw_trials(
+            self.corpus,
+            composer,
+            split.validation_negatives.tolist(),
+            split.validation_positives.tolist(),
+            recipe.keyword,
+            VALIDATION_COPIES,
+            rng,
+        )
+
+    def _save(self) -> None:
+        state = {
+            "recipe": asdict(self.recipe),
+            "step": self.step,
+            "best": self.best,
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "hard": [(h.index, h.sample, h.score) for h in self.composer.pools.hard],
+        }
+        partial = self.folder / "checkpoint.partial"
+        torch.save(state, partial)
+        partial.rename(self.folder / "checkpoint.pt")
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        state: dict[str, Any] = torch.load(path, map_location=self.device)
+        if state["recipe"] != asdict(self.recipe):
+            raise TrainingError(
+                f"{path} was made by another recipe: choose another --run folder or remove this one"
+            )
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.composer.pools.hard = [Hard(*place) for place in state["hard"]]
+        self.step, self.best = state["step"], state["best"]
+        log.info("resumed at step %d", self.step)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices into `clips`, by the part they play. No clip of role test is among them."""
+
+    clips: list[Clip]
+    train: np.ndarray
+    positives: np.ndarray
+    validation: np.ndarray
+    validation_positives: np.ndarray
+    validation_negatives: np.ndarray
+
+
+def _split(clips: list[Clip], recipe: Recipe) -> Split:
+    data = recipe.data
+    clips = [clip for clip in clips if clip.role != "test"]
+    keyword_prefixes = tuple(group.prefix for group in data.positives)
+    negative_prefixes = tuple(group.prefix for group in data.negatives)
+    trained_on = (*negative_prefixes, *data.confusables, *data.noises, *data.rooms)
+    held_out = _held_out_speakers(clips, keyword_prefixes, data.hold_out_every)
+    train, positives, validation, validation_positives, validation_negatives = (
+        [] for _ in range(5)
+    )
+    for i, clip in enumerate(clips):
+        aside = clip.role == "validation" or clip.speaker in held_out
+        if clip.mentions(recipe.keyword):
+            if clip.name.startswith(keyword_prefixes):
+                (validation_positives if aside else positives).append(i)
+            continue
+        (validation if aside else train).append(i)
+        # What is never trained on for its licence may still tell how often a model is fooled.
+        usable = aside or not clip.name.startswith(trained_on)
+        if usable and clip.name.startswith(data.validation_negatives):
+            validation_negatives.append(i)
+    parts = {
+        "train": train,
+        "positives": positives,
+        "validation": validation,
+        "validation_positives": validation_positives,
+        "validation_negatives": validation_negatives,
+    }
+    for name, part in parts.items():
+        if not part:
+            raise TrainingError(
+                f"the manifests hold no clips for {name.replace('_', ' ')} of {recipe.keyword!r}"
+            )
+    return Split(clips, **{name: np.array(part, np.int64) for name, part in parts.items()})
+
+
+def _held_out_speakers(clips: list[Clip], prefixes: tuple[str, ...], every: int) -> set[str]:
+    speakers = {
+        clip.speaker
+        for clip in clips
+        if clip.name.startswith(prefixes) and clip.source != "kokoro-82m" and clip.role == "train"
+    }
+    return set(sorted(speakers)[::every]) if every else set()
+
+
+def _rate(step: int, steps: int, warm_up: int) -> float:
+    """Warm up linearly, then fall along half a cosine to a hundredth."""
+    if step < warm_up:
+        return (step + 1) / warm_up
+    done = (step - warm_up) / max(1, steps - warm_up)
+    return 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * done)))
+
+
+def _mask(features: Tensor, rng: np.random.Generator) -> Tensor:
+    frames, bands = features.shape[1:]
+    for row in np.flatnonzero(rng.random(len(features)) < 0.4):
+        length, width = rng.integers(0, MASKED_FRAMES + 1), rng.integers(0, MASKED_BANDS + 1)
+        start, band = rng.integers(frames - length), rng.integers(bands - width)
+        features[row, start : start + length] = FEATURE_FLOOR
+        features[row, :, band : band + width] = FEATURE_FLOOR
+    return features
+
+
+@torch.no_grad()
+def _move_average(average: nn.Module, net: nn.Module, decay: float) -> None:
+    for mean, now in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mean.dtype.is_floating_point:
+            mean.lerp_(now, 1 - decay)
+        else:
+            mean.copy_(now)

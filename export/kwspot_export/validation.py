@@ -1,0 +1,191 @@
+"""Long streams of validation speech, and how a student does on them while it learns.
+
+Negatives: all validation clips end to end, once clean and several times worsened. Positives: each
+validation keyword in silence, as it is and in babble. Features are computed once; a student is
+then scored on hours of sound in seconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from kwspot.endpoints import speech_level
+from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd
+from kwspot_export import augment
+from kwspot_export.batches import Composer, keyword_spot
+from kwspot_export.corpus import Corpus
+from kwspot_export.frontend import LogMel
+from kwspot_export.student import OUTPUT_HOP, SUBSAMPLING, CausalConvNet
+
+STREAM_SECONDS = 20  # negatives are worsened in pieces of this length
+BEFORE, AFTER = 1.5, 1.0  # seconds of low noise around a positive
+SILENCE_DB = -72.0
+BABBLE_SNRS = (None, 10.0, 5.0)
+BLOCK = 2.0  # seconds; false alarms closer than this are one
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Validation features, float16. `negatives`: long streams (T, F); `positives`: (P, T, F).
+
+    `ends` (P,) is where each positive's word ends, in seconds; `hours` is the negatives' length.
+    """
+
+    negatives: list[Tensor]
+    positives: Tensor
+    ends: npt.NDArray[np.float64]
+    hours: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a student does: recall at some false alarms an hour, and the peaks behind it."""
+
+    recall: dict[float, float]
+    hits: npt.NDArray[np.float32]  # best score of each positive
+    alarms: npt.NDArray[np.float32]  # best score of each 2 s of negatives
+    hours: float
+
+    @property
+    def merit(self) -> float:
+        """One number to choose a checkpoint by: recall at few false alarms, averaged."""
+        return float(np.mean(list(self.recall.values())))
+
+    def threshold(self, per_hour: float) -> float:
+        """Return the lowest threshold that gives at most `per_hour` false alarms an hour."""
+        ranked = np.sort(self.alarms)[::-1]
+        allowed = int(per_hour * self.hours)
+        return float(np.nextafter(ranked[min(allowed, len(ranked) - 1)], np.float32(2)))
+
+
+def string_together(
+    corpus: Corpus, indices: Sequence[int], rng: Generator, pause: float = 0.3
+) -> tuple[FloatArray, list[tuple[int, int]]]:
+    """Join clips in random order: samples (N,), and (clip, first sample) of each."""
+    parts, places, position = [], [], 0
+    for index in rng.permutation(np.asarray(indices)):
+        clip = corpus.audio(int(index))
+        places.append((int(index), position))
+        gap = np.zeros(int(rng.uniform(0.5, 1.5) * pause * SAMPLE_RATE), np.float32)
+        parts += [clip, gap]
+        position += len(clip) + len(gap)
+    return np.concatenate(parts), places
+
+
+def worsened(samples: FloatArray, composer: Composer, rng: Generator) -> FloatArray:
+    """Worsen a long stream piece by piece, each piece in conditions of its own."""
+    size = STREAM_SECONDS * SAMPLE_RATE
+    pieces = [composer.worsen(samples[i : i + size], rng) for i in range(0, len(samples), size)]
+    return np.concatenate(pieces)
+
+
+def features_of(samples: FloatArray, front_end: FrontEnd, warp: Tensor | None = None) -> Tensor:
+    """Compute the features of a stream as the runtime does: (N,) -> float16 (T, F)."""
+    log_mel = LogMel(front_end)
+    lead = np.zeros(front_end.window - front_end.hop, np.float32)
+    samples = np.concatenate([lead, samples])
+    block, parts = 60 * SAMPLE_RATE, []
+    for start in range(0, len(samples) - front_end.window + 1, block):
+        piece = torch.from_numpy(samples[start : start + block + len(lead)])
+        if len(piece) >= front_end.window:
+            parts.append(log_mel(piece[None], warp)[0].half())
+    return torch.cat(parts)
+
+
+def draw_trials(
+    corpus: Corpus,
+    composer: Composer,
+    negatives: Sequence[int],
+    positives: Sequence[int],
+    keyword: str,
+    copies: int,
+    rng: Generator,
+) -> Trials:
+    """Compose validation streams: the negatives clean and `copies` times worsened."""
+    front_end = composer.front_end
+    streams, hours = [], 0.0
+    for copy in range(1 + copies):
+        samples, _ = string_together(corpus, negatives, rng)
+        if copy:
+            samples = worsened(augment.change_speed(samples, rng.uniform(0.9, 1.1)), composer, rng)
+        streams.append(features_of(samples, front_end))
+        hours += len(samples) / SAMPLE_RATE / 3600
+    trials, ends = [], []
+    for index in positives:
+        spot = keyword_spot(corpus, index, keyword)
+        if not spot.certain:
+            continue
+        clip = corpus.audio(index)
+        for snr in BABBLE_SNRS:
+            for _ in range(1 if snr is None else 2):
+                trials.append(_in_silence(clip, snr, composer, rng))
+                ends.append(BEFORE + spot.end / SAMPLE_RATE)
+    longest = max(len(trial) for trial in trials)
+    longest += -longest % (SUBSAMPLING * front_end.hop)
+    padded = [np.pad(trial, (0, longest - len(trial))) for trial in trials]
+    stacked = torch.stack([features_of(trial, front_end) for trial in padded])
+    return Trials(streams, stacked, np.array(ends), hours)
+
+
+def _in_silence(
+    clip: FloatArray, snr: float | None, composer: Composer, rng: Generator
+) -> FloatArray:
+    before, after = int(BEFORE * SAMPLE_RATE), int(AFTER * SAMPLE_RATE)
+    samples = np.pad(clip, (before, after))
+    samples += rng.standard_normal(len(samples), np.float32) * np.float32(10 ** (SILENCE_DB / 20))
+    if snr is None:
+        return samples
+    babble = composer.pools.babble
+    start = int(rng.integers(len(babble) - len(samples)))
+    noise = babble[start : start + len(samples)]
+    return augment.add_at_snr(samples, noise, snr, speech_level(clip))
+
+
+@torch.no_grad()
+def smoothed_scores(net: CausalConvNet, features: Tensor, smoothing: int) -> npt.NDArray:
+    """Score a stream as the runtime would: (T, F) -> smoothed posteriors float32 (U,)."""
+    device = next(net.parameters()).device
+    history = net.receptive_field + -net.receptive_field % SUBSAMPLING
+    block, parts = 6000, []  # one minute
+    for start in range(0, len(features), block):
+        begin = max(0, start - history)
+        piece = features[begin : start + block].float().to(device)
+        posteriors = torch.sigmoid(net(piece[None]))[0, :, 0]
+        parts.append(posteriors[(start - begin) // SUBSAMPLING :])
+    scores = torch.cat(parts).cpu().numpy()
+    kernel = np.full(smoothing, 1 / smoothing, np.float32)
+    return np.convolve(scores, kernel)[: len(scores)]
+
+
+@torch.no_grad()
+def validate(
+    net: CausalConvNet,
+    trials: Trials,
+    smoothing: int,
+    rates: Sequence[float] = (0.3, 0.5, 1.0, 2.0),
+) -> Score:
+    """Score a student on validation streams; a hit is within the word to 1 s after its end."""
+    net.eval()
+    alarms = np.concatenate(
+        [_block_peaks(smoothed_scores(net, stream, smoothing)) for stream in trials.negatives]
+    )
+    hits = []
+    for features, end in zip(trials.positives, trials.ends, strict=True):
+        scores = smoothed_scores(net, features, smoothing)
+        heard = (np.arange(len(scores)) + 1) * OUTPUT_HOP / SAMPLE_RATE
+        hits.append(scores[(heard > end - 1.0) & (heard < end + 1.0)].max())
+    score = Score({}, np.array(hits), alarms, trials.hours)
+    for rate in rates:
+        score.recall[rate] = float(np.mean(score.hits >= score.threshold(rate)))
+    return score
+
+
+def _block_peaks(scores: npt.NDArray) -> npt.NDArray:
+    size = int(BLOCK * SAMPLE_RATE / OUTPUT_HOP)
+    padded = np.pad(scores, (0, -len(scores) % size))
+    return padded.reshape(-1, size).max(axis=1)

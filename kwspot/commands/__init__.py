@@ -1,0 +1,1 @@
+"""The commands of `kwspot`, one module each."""

@@ -1,0 +1,48 @@
+"""Show what a model file says of itself."""
+
+import argparse
+
+from kwspot.model import load_model, shipped_models
+from kwspot.modelfile import dump_info
+
+HELP = "show what a model file says of itself"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `kwspot info`."""
+    parser.add_argument(
+        "model", nargs="?", help="model file or name; none lists the installed ones"
+    )
+    parser.add_argument("--json", action="store_true", help="print the metadata as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the model's description."""
+    if args.model is None:
+        print("\n".join(shipped_models()))
+        return 0
+    info = load_model(args.model).info
+    if args.json:
+        print(dump_info(info))
+        return 0
+    front_end, source = info.front_end, info.provenance
+    step_ms = 1000 * info.step_samples / front_end.sample_rate
+    field_s = info.receptive_field * front_end.hop / front_end.sample_rate
+    print(f"{info.name}: {', '.join(keyword.label for keyword in info.keywords)}")
+    print(f"  licence   {source.licence}")
+    print(f"  data      {source.data}")
+    print(f"  recipe    {source.recipe}")
+    print(f"  versions  {', '.join(f'{k} {v}' for k, v in source.versions.items())}")
+    print(
+        f"  input     {front_end.mels} mel bands, steps of {step_ms:.0f} ms, hears {field_s:.2f} s"
+    )
+    print(
+        f"  decision  mean of {info.decision.smoothing} outputs, {info.decision.refractory} s apart"
+    )
+    for keyword in info.keywords:
+        for sensitivity, point in keyword.operating_points.items():
+            print(
+                f"  {keyword.label}, {sensitivity:<7} threshold {point.threshold:.3f}, "
+                f"{point.false_alarms_per_hour:g} false alarms an hour on validation streams"
+            )
+    return 0

@@ -1,0 +1,92 @@
+"""Manifests: CSV lists of recordings with the columns path, seconds, text, speaker, role, source.
+
+Paths are relative to the folder of the CSV file. Roles are `train`, `validation` and `test`.
+"""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kwspot.errors import ManifestError
+
+COLUMNS = ("path", "seconds", "text", "speaker", "role", "source")
+ROLES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording. `path` includes the manifest's folder; `name` is as the manifest has it."""
+
+    path: Path
+    name: str
+    seconds: float
+    text: str
+    speaker: str
+    role: str
+    source: str
+
+    def says(self, keyword: str) -> bool:
+        """Tell whether the whole clip is the keyword, up to case and punctuation."""
+        return spoken(self.text) == spoken(keyword)
+
+    def mentions(self, keyword: str) -> bool:
+        """Tell whether the keyword is among the words of the clip's text."""
+        return f" {spoken(keyword)} " in f" {spoken(self.text)} "
+
+
+def spoken(text: str) -> str:
+    """Reduce a text to its words: lower case, punctuation and underscores become spaces."""
+    words = "".join(c if c.isalnum() or c == "'" else " " for c in text.lower())
+    return " ".join(words.split())
+
+
+def read_manifest(path: str | Path) -> list[Clip]:
+    """Read one manifest.
+
+    Raises ManifestError for a file that is missing or not a CSV file with these columns, and for a
+    row with an unknown role or a length that is no number. Whether the recordings exist is found
+    out when they are read.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
+            if missing:
+                raise ManifestError(f"{path} lacks the column {missing[0]!r}: it needs {COLUMNS}")
+            return [_clip(row, path, line) for line, row in enumerate(reader, start=2)]
+    except OSError as error:
+        raise ManifestError(f"cannot read the manifest {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{path} is not a CSV file in UTF-8: {error}") from error
+
+
+def read_manifests(paths: Iterable[str | Path]) -> list[Clip]:
+    """Read several manifests into one list, in the order given."""
+    return [clip for path in paths for clip in read_manifest(path)]
+
+
+def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
+    values = {column: row[column] for column in COLUMNS}
+    if any(value is None for value in values.values()):
+        raise ManifestError(f"{manifest}, line {line}: too few columns")
+    if values["role"] not in ROLES:
+        raise ManifestError(
+            f"{manifest}, line {line}: role {values['role']!r} is none of {', '.join(ROLES)}"
+        )
+    try:
+        seconds = float(values["seconds"])
+    except ValueError as error:
+        raise ManifestError(
+            f"{manifest}, line {line}: seconds {values['seconds']!r} is no number"
+        ) from error
+    return Clip(
+        path=manifest.parent / values["path"],
+        name=values["path"],
+        seconds=seconds,
+        text=values["text"],
+        speaker=values["speaker"],
+        role=values["role"],
+        source=values["source"],
+    )

@@ -1,0 +1,1 @@
+"""The models that are installed with kwspot, and their cards."""

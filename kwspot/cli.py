@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KwspotError as error:
         print(f"kwspot: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:
         # Whoever read the output has seen enough. The interpreter must not flush into the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -26,7 +26,9 @@ from kwspot.model import Model, load_model
 from kwspot.modelfile import SENSITIVITIES
 from kwspot.sources import Source, as_source
 
-PRE_ROLL = 0.64  # seconds heard in full before the gate opened; a voice detector is never that late
+PRE_ROLL = (
+    0.96  # seconds heard in full before the gate opened; voice detectors were late by up to 0.6
+)
 TAIL = 0.48  # seconds of silence that end a recording: a model may answer that long after the word
 
 

@@ -78,6 +78,7 @@ class Pools:
     negative_weights: npt.NDArray[np.float64]
     confusables: npt.NDArray[np.int64]
     noises: npt.NDArray[np.int64]
+    room_indices: npt.NDArray[np.int64]
     rooms: list[FloatArray]
     babble: FloatArray
     hard: list[Hard] = field(default_factory=list)
@@ -128,6 +129,7 @@ def draw_pools(
         negative_weights=weights(negatives, data.negatives, by_length=True),
         confusables=starting(data.confusables),
         noises=starting(data.noises),
+        room_indices=starting(data.rooms),
         rooms=augment.room_responses(corpus, starting(data.rooms).tolist()),
         babble=np.concatenate(
             [

@@ -31,6 +31,8 @@ class Data:
     negatives: tuple[Group, ...]
     noises: tuple[str, ...]
     rooms: tuple[str, ...]
+    # Licence of each manifest source that is trained on; goes into the model's card.
+    licences: dict[str, str]
     confusables: tuple[str, ...] = ()
     validation_negatives: tuple[str, ...] = ()
     # Every nth speaker of the real positives is kept for validation; 0 keeps none.

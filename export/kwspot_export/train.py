@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from kwspot.errors import KwspotError
+from kwspot.features import SAMPLE_RATE
 from kwspot.manifest import Clip, read_manifests
 from kwspot_export import mining
 from kwspot_export.augment import Conditions
@@ -37,7 +38,6 @@ from kwspot_export.validation import Score, Trials, draw_trials, validate
 
 log = logging.getLogger(__name__)
 
-VALIDATION_COPIES = 3
 MASKED_FRAMES, MASKED_BANDS = 12, 6  # SpecAugment (Park et al. 2019) at most: 120 ms, 6 of 40 bands
 
 
@@ -74,6 +74,8 @@ class Batches(IterableDataset):
 class Run:
     """One training run of a recipe over a data folder."""
 
+    validation_copies = 3  # worsened copies of the validation negatives beside the clean one
+
     def __init__(
         self,
         recipe: Recipe,
@@ -93,6 +95,9 @@ class Run:
         rng = np.random.default_rng([recipe.seed, 1 << 40])
         pools = draw_pools(self.corpus, recipe, self.split.train, self.split.positives, rng)
         self.composer = Composer(self.corpus, pools, recipe.front_end, Conditions())
+        unlicensed = self.trained_sources().keys() - recipe.data.licences.keys()
+        if unlicensed:
+            raise TrainingError(f"the recipe states no licence for {', '.join(sorted(unlicensed))}")
         torch.manual_seed(recipe.seed)
         self.net = CausalConvNet(recipe.front_end.mels, 1, recipe.student).to(self.device)
         self.average = copy.deepcopy(self.net)
@@ -102,6 +107,19 @@ class Run:
             self.net.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay
         )
         self.step, self.best = 0, -1.0
+
+    def trained_sources(self) -> dict[str, tuple[int, float]]:
+        """Count the clips and hours that the student learns from, by manifest source."""
+        pools = self.composer.pools
+        used = {spot.index for spot in pools.positives}
+        for part in (pools.negatives, pools.confusables, pools.noises, pools.room_indices):
+            used.update(part.tolist())
+        sources: dict[str, tuple[int, float]] = {}
+        for index in used:
+            source = self.corpus.clips[index].source
+            clips, hours = sources.get(source, (0, 0.0))
+            sources[source] = clips + 1, hours + self.corpus.length(index) / SAMPLE_RATE / 3600
+        return sources
 
     def fit(self, report: Callable[[Progress], None]) -> Path:
         """Train to the end, from the last checkpoint if there is one; return the best weights."""
@@ -209,7 +227,7 @@ class Run:
             split.validation_negatives.tolist(),
             split.validation_positives.tolist(),
             recipe.keyword,
-            VALIDATION_COPIES,
+            self.validation_copies,
             rng,
         )
 

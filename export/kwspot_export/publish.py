@@ -1,0 +1,106 @@
+"""From a finished run to a model file and its card: thresholds, metadata, export.
+
+Thresholds come from the run's validation streams, which hold nothing that the student learned from
+and no clip of role test.
+"""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from kwspot.features import SAMPLE_RATE
+from kwspot.modelfile import FORMAT, Keyword, ModelInfo, OperatingPoint, Provenance
+
+from kwspot_export.onnx_export import export_onnx, state_specs
+from kwspot_export.recipe import Recipe
+from kwspot_export.student import FRAMES_PER_STEP, SUBSAMPLING, CausalConvNet, StreamingNet
+from kwspot_export.train import Run
+from kwspot_export.validation import Score
+
+
+def publish(run: Run, path: Path) -> ModelInfo:
+    """Calibrate and export the best student of a run to `path`, and its card beside it (.md)."""
+    net = run.best_net()
+    score = run.score(net)
+    info = describe(run, net, score)
+    difference = export_onnx(net, info, path)
+    path.with_suffix(".md").write_text(_card(run, info, net, score, difference), encoding="utf-8")
+    return info
+
+
+def describe(run: Run, net: CausalConvNet, score: Score) -> ModelInfo:
+    """Put together what the model file will say of itself."""
+    recipe = run.recipe
+    lengths = [s.end - s.start for s in run.composer.pools.positives if s.certain]
+    points = {
+        name: OperatingPoint(round(score.threshold(rate), 4), rate)
+        for name, rate in recipe.false_alarms_per_hour.items()
+    }
+    keyword = Keyword(recipe.keyword, points, round(float(np.median(lengths)) / SAMPLE_RATE, 2))
+    versions = {name: version(name) for name in ("kwspot", "kwspot-export", "torch", "onnx")}
+    return ModelInfo(
+        format=FORMAT,
+        name=recipe.name,
+        keywords=(keyword,),
+        frames_per_step=FRAMES_PER_STEP,
+        outputs_per_step=FRAMES_PER_STEP // SUBSAMPLING,
+        receptive_field=net.receptive_field,
+        states=state_specs(StreamingNet(net)),
+        provenance=Provenance(
+            licence=recipe.licence,
+            data=", ".join(sorted(run.trained_sources())),
+            recipe=f"{recipe.name}.toml, seed {recipe.seed}",
+            versions=versions | {"python": platform.python_version()},
+        ),
+        decision=recipe.decision,
+        front_end=recipe.front_end,
+    )
+
+
+def _card(run: Run, info: ModelInfo, net: CausalConvNet, score: Score, difference: float) -> str:
+    recipe: Recipe = run.recipe
+    parameters = sum(p.numel() for p in net.parameters())
+    data = "\n".join(
+        f"| {source} | {recipe.data.licences[source]} | {clips} | {hours:.2f} |"
+        for source, (clips, hours) in sorted(run.trained_sources().items())
+    )
+    points = "\n".join(
+        f"| {name} | {point.threshold:.4f} | {point.false_alarms_per_hour:g} "
+        f"| {100 * np.mean(score.hits >= point.threshold):.1f} |"
+        for name, point in info.keywords[0].operating_points.items()
+    )
+    return f"""# {info.name}
+
+Hears «{recipe.keyword}». Licence of the weights: {info.provenance.licence}.
+
+A causal convolutional net of {parameters:,} parameters over {info.front_end.mels} log-mel bands; one
+output each {1000 * info.output_samples // SAMPLE_RATE} ms, which depends on the \
+{info.receptive_field * 10} ms before it. float32 ONNX; streamed \
+outputs of torch and ONNX Runtime differ by at most {difference:.1g}.
+
+Made by `kwspot train --recipe export/recipes/{recipe.name}.toml --data DIR`, seed {recipe.seed},
+{recipe.schedule.steps} steps of {recipe.schedule.batch} windows; torch {torch.__version__}.
+
+## Trained on
+
+| source | licence | clips | hours |
+|---|---|---|---|
+{data}
+
+No clip of role `test` was trained on, or used to choose a checkpoint or a threshold.
+
+## Thresholds
+
+Chosen on {score.hours:.1f} h of validation streams (the clips once as they are and \
+{100 * (1 - 1 / (1 + run.validation_copies)):.0f} % of the time
+with rooms, noise and babble added); recall is that of {len(score.hits)} validation trials of few
+voices, mostly in babble at 10 and 5 dB, and no promise for other voices.
+
+| sensitivity | threshold | false alarms an hour, at most | recall there, % |
+|---|---|---|---|
+{points}
+
+What it does on recordings of people it never heard: `benchmarks/results/{recipe.name}.md`.
+"""

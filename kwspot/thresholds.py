@@ -1,0 +1,75 @@
+"""What a threshold does to the scores of a stream, and which threshold gives how many false alarms.
+
+```
+scores -> Trigger -> times -> events, 2 s apart at least
+```
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kwspot.decision import Trigger
+from kwspot.features import SAMPLE_RATE
+from kwspot.modelfile import ModelInfo
+
+EVENT = 2.0  # seconds after a false alarm in which further ones are the same event
+
+Scores = npt.NDArray[np.float64]  # (U,), all that the float32 scores of one keyword can be
+
+
+def fire(
+    scores: Scores, threshold: float, info: ModelInfo, refractory: float | None = None
+) -> list[int]:
+    """Return when a detector without a gate would fire: scores (U,) of a stream -> samples."""
+    decision = info.decision
+    wait = decision.refractory if refractory is None else refractory
+    trigger = Trigger(threshold, decision.release, round(wait * SAMPLE_RATE))
+    # Of successive scores that arm the trigger, the first does all: leave out the others.
+    low = scores < decision.release * threshold
+    low[1:] &= low[:-1].copy()
+    return [
+        time
+        for time, score in zip(
+            ((np.flatnonzero(~low) + 1) * info.output_samples).tolist(),
+            scores[~low].tolist(),
+            strict=True,
+        )
+        if trigger(score, time)
+    ]
+
+
+def threshold_for(
+    allowed: int, scores: Scores, info: ModelInfo, refractory: float | None = None
+) -> float:
+    """Return the lowest threshold that gives at most `allowed` events, as every higher one does.
+
+    Lower ones are not searched: there, scores that never fall below `release` times the threshold
+    give few events again, and hardly any hits. Above 1, no detector can be set to it.
+    """
+
+    def holds(threshold: float) -> bool:
+        return len(separate(fire(scores, threshold, info, refractory))) <= allowed
+
+    block = round(EVENT * SAMPLE_RATE / info.output_samples)  # has one event at most
+    peaks = np.unique(np.maximum.reduceat(scores, np.arange(0, len(scores), block)))[::-1]
+    lowest = _next_above(peaks[0])
+    for peak in peaks[peaks > 0].tolist():
+        if not holds(peak):
+            return _next_above(peak) if holds(_next_above(peak)) else lowest
+        lowest = peak
+    return lowest
+
+
+def separate(times: Sequence[int]) -> list[int]:
+    """Return the indices of those `times` (samples, rising) that begin an event of EVENT s."""
+    begun: list[int] = []
+    for index, time in enumerate(times):
+        if not begun or time - times[begun[-1]] >= EVENT * SAMPLE_RATE:
+            begun.append(index)
+    return begun
+
+
+def _next_above(score: float) -> float:
+    return float(np.nextafter(np.float32(score), np.float32(2)))

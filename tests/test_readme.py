@@ -1,0 +1,65 @@
+"""What the README shows works as it stands."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kwspot
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_first_two_shell_blocks_hold_one_line_each() -> None:
+    first, second = (block.strip() for block in blocks("sh")[:2])
+    assert "\n" not in first
+    assert "kwspot demo" in first
+    assert "\n" not in second
+    assert "pytest" in second
+
+
+class ShortMicrophone(kwspot.Samples):
+    """Stands in for the microphone: two seconds of nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(np.zeros(32_000, np.float32))
+
+
+@pytest.mark.parametrize("snippet", blocks("python"))
+def test_python_snippets_run(
+    snippet: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(kwspot, "Microphone", ShortMicrophone)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {})
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    for name in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_public_surface_is_this_list() -> None:
+    assert kwspot.__all__ == [
+        "AudioError",
+        "AudioFile",
+        "Chunks",
+        "Detection",
+        "DeviceError",
+        "KeywordDetector",
+        "KwspotError",
+        "ManifestError",
+        "Microphone",
+        "ModelError",
+        "PcmStream",
+        "Samples",
+        "load_model",
+        "shipped_models",
+    ]
+    assert all(hasattr(kwspot, name) for name in kwspot.__all__)

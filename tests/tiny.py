@@ -1,0 +1,107 @@
+"""A tiny but complete keyword model, written without torch: two convolutions with random weights.
+
+Its scores wander over speech and noise alike, so that a few seconds of any sound give detections.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from kwspot.modelfile import (
+    METADATA_KEY,
+    Decision,
+    Keyword,
+    ModelInfo,
+    OperatingPoint,
+    Provenance,
+    State,
+    dump_info,
+)
+
+CHANNELS, KERNEL = 4, 11
+INFO = ModelInfo(
+    format=1,
+    name="tiny",
+    keywords=(
+        Keyword(
+            "tiny",
+            {
+                "low": OperatingPoint(0.9, 0.1),
+                "medium": OperatingPoint(0.6, 0.5),
+                "high": OperatingPoint(0.5, 2.0),
+            },
+            seconds=0.3,
+        ),
+    ),
+    frames_per_step=8,
+    outputs_per_step=2,
+    receptive_field=8 + 4 * (KERNEL - 1),
+    states=(
+        State("state_0", "next_state_0", (1, 40, 4)),
+        State("state_1", "next_state_1", (1, CHANNELS, KERNEL - 1)),
+    ),
+    provenance=Provenance("Apache-2.0", "none", "random weights", {}),
+    decision=Decision(smoothing=2, release=0.8, refractory=0.2),
+)
+
+
+def write_model(
+    path: Path, metadata: str | None = "", opset: int = 18, mels: int = 40, **changes: object
+) -> Path:
+    """Write the model; `changes` replace fields of INFO, `metadata` the whole text (None: no text)."""
+    rng = np.random.default_rng(7)
+    first = rng.normal(0, 0.25, (CHANNELS, mels, 8))
+    first -= first.mean(axis=(1, 2), keepdims=True)  # deaf to level, as a good model is
+    second = rng.normal(0, 0.1, (1, CHANNELS, KERNEL))
+    second -= second.mean()
+    weights = {"first": first, "second": second}
+    nodes = [
+        helper.make_node("Transpose", ["features"], ["x"], perm=[0, 2, 1]),
+        *_layer("x", "state_0", "next_state_0", "first", "hidden", stride=4, history=4),
+        helper.make_node("Relu", ["hidden"], ["active"]),
+        *_layer("active", "state_1", "next_state_1", "second", "logits", 1, KERNEL - 1),
+        helper.make_node("Sigmoid", ["logits"], ["p"]),
+        helper.make_node("Transpose", ["p"], ["posteriors"], perm=[0, 2, 1]),
+    ]
+    constants = {"time": 2, "end": 2**31 - 1, "start_4": -4, f"start_{KERNEL - 1}": 1 - KERNEL}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [
+            _tensor("features", (1, 8, mels)),
+            _tensor("state_0", (1, mels, 4)),
+            _tensor("state_1", (1, CHANNELS, KERNEL - 1)),
+        ],
+        [
+            _tensor("posteriors", (1, 2, 1)),
+            _tensor("next_state_0", (1, mels, 4)),
+            _tensor("next_state_1", (1, CHANNELS, KERNEL - 1)),
+        ],
+        [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()]
+        + [numpy_helper.from_array(np.array([v], np.int64), n) for n, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 8
+    if metadata is not None:
+        text = metadata or dump_info(replace(INFO, **changes))  # type: ignore[arg-type]
+        helper.set_model_props(model, {METADATA_KEY: text})
+    onnx.save(model, path)
+    return path
+
+
+def _tensor(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _layer(
+    x: str, state: str, after: str, weight: str, y: str, stride: int, history: int
+) -> list[onnx.NodeProto]:
+    """A causal convolution: previous frames and new ones, keep the tail."""
+    return [
+        helper.make_node("Concat", [state, x], [f"{y}_in"], axis=2),
+        helper.make_node("Slice", [f"{y}_in", f"start_{history}", "end", "time"], [after]),
+        helper.make_node("Conv", [f"{y}_in", weight], [y], strides=[stride]),
+    ]

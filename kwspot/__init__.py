@@ -13,7 +13,8 @@ from kwspot.detector import Detection, KeywordDetector
 from kwspot.errors import AudioError, DeviceError, KwspotError, ManifestError, ModelError
 from kwspot.microphone import Microphone
 from kwspot.model import load_model, shipped_models
-from kwspot.sources import AudioFile, Chunks, PcmStream, Samples
+from kwspot.pcm import PcmStream
+from kwspot.sources import AudioFile, Chunks, Samples
 
 __all__ = [
     "AudioError",

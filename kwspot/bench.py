@@ -211,7 +211,8 @@ def _run(engine: Engine, pcm: Path) -> Cost:
         raise KwspotError(done.stderr.strip())
     if done.returncode:
         raise RuntimeError(f"{engine.name} ended with {done.returncode}:\n{done.stderr}")
-    return read_record(Cost, json.loads(done.stdout), engine.name, KwspotError)
+    figures = json.loads(done.stdout.splitlines()[-1])  # a peer may have printed before
+    return read_record(Cost, figures, engine.name, KwspotError)
 
 
 def _result(name: str, runs: Sequence[Cost]) -> Result:

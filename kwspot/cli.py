@@ -1,7 +1,7 @@
 """The command line: `kwspot COMMAND`. Commands of other distributions join by entry points.
 
-A command is a module with `HELP`, `add_arguments(parser)` and `run(args) -> exit status`. Errors that
-kwspot raises on purpose end a command with one sentence and status 2.
+A command is a module with `HELP`, `add_arguments(parser)` and `run(args) -> exit status`. Errors
+that kwspot raises on purpose end a command with one sentence and status 2.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read the output has seen enough. The interpreter must not flush into the pipe again.
+        # Whoever read the output has seen enough; the interpreter must not flush into it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

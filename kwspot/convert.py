@@ -7,7 +7,7 @@ any sample format -> float32 in [-1, 1] -> mean of the channels -> soxr -> float
 Letters in shapes: n samples (of every channel), C channels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -79,6 +79,14 @@ class Converter:
         if self._resampler is None:
             return mono
         return cast(FloatArray, self._resampler.resample_chunk(mono, last=last))
+
+    def blocks(self, blocks: Iterable[npt.NDArray[Any]]) -> Iterator[FloatArray]:
+        """Convert a whole stream, block by block; what is empty is left out."""
+        for block in blocks:
+            if len(mono := self.convert(block)):
+                yield mono
+        if len(rest := self.convert(np.zeros(0, np.float32), last=True)):
+            yield rest
 
     def _mono(self, block: npt.NDArray[Any]) -> FloatArray:
         channels = self._channels

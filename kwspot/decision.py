@@ -20,7 +20,8 @@ class Smoother:
         # Shifted, no ring: the order of summation, and so every bit, must not depend on the past.
         self._window[:-1] = self._window[1:]
         self._window[-1] = posteriors
-        scores: FloatArray = self._window.mean(axis=0)
+        # The sum and a division are what mean() does, at a fifth of its cost for so few numbers.
+        scores: FloatArray = np.add.reduce(self._window) / np.float32(len(self._window))
         return scores
 
 

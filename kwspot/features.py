@@ -76,12 +76,14 @@ class LogMel:
     def __call__(self, samples: FloatArray) -> FloatArray:
         """Compute every whole frame of `samples`: float32 (N,) in [-1, 1] -> float32 (T, F).
 
-        T is 1 + (N - window) // hop.
+        T is 1 + (N - window) // hop; the samples must be contiguous.
         """
         front_end = self._front_end
-        frames = np.lib.stride_tricks.sliding_window_view(samples, front_end.window)
-        frames = frames[:: front_end.hop] * np.float32(INT16_SCALE)
-        frames -= frames.mean(axis=1, keepdims=True)
+        # Overlapping frames as a view; numpy's own sliding_window_view costs half of all the rest.
+        shape = (1 + (len(samples) - front_end.window) // front_end.hop, front_end.window)
+        strides = (front_end.hop * samples.itemsize, samples.itemsize)
+        frames = np.ndarray(shape, np.float32, samples, 0, strides) * np.float32(INT16_SCALE)
+        frames -= np.add.reduce(frames, axis=1, keepdims=True) / np.float32(front_end.window)
         # Kaldi repeats the first sample as its own predecessor.
         emphasised = np.empty_like(frames)
         emphasised[:, 0] = frames[:, 0] * (1 - np.float32(front_end.preemphasis))

@@ -16,7 +16,7 @@ from kwspot.modelfile import ModelInfo
 
 EVENT = 2.0  # seconds after a false alarm in which further ones are the same event
 
-Scores = npt.NDArray[np.float64]  # (U,), all that the float32 scores of one keyword can be
+Scores = npt.NDArray[np.float64]  # (U,), of one keyword; exact for float32
 
 
 def fire(
@@ -45,8 +45,9 @@ def threshold_for(
 ) -> float:
     """Return the lowest threshold that gives at most `allowed` events, as every higher one does.
 
-    Lower ones are not searched: there, scores that never fall below `release` times the threshold
-    give few events again, and hardly any hits. Above 1, no detector can be set to it.
+    Found by going down the peaks of the stream, so it is the lowest of these where no threshold
+    gives more. Further down, where scores never fall below `release` times the threshold, there
+    may be few events again, but also hardly any hits. Above 1, no detector can be set to it.
     """
 
     def holds(threshold: float) -> bool:

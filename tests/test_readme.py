@@ -32,9 +32,7 @@ class ShortMicrophone(kwspot.Samples):
 
 
 @pytest.mark.parametrize("snippet", blocks("python"))
-def test_python_snippets_run(
-    snippet: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_python_snippets_run(snippet: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kwspot, "Microphone", ShortMicrophone)
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {})

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from kwspot.errors import AudioError
-from kwspot.sources import AudioFile, Chunks, PcmStream, Samples, Source, as_source
+from kwspot.pcm import PcmStream
+from kwspot.sources import AudioFile, Chunks, Samples, Source, as_source
 
 RATE = 16_000
 

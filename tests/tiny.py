@@ -51,7 +51,7 @@ INFO = ModelInfo(
 def write_model(
     path: Path, metadata: str | None = "", opset: int = 18, mels: int = 40, **changes: object
 ) -> Path:
-    """Write the model; `changes` replace fields of INFO, `metadata` the whole text (None: no text)."""
+    """Write the model; `changes` replace fields of INFO, `metadata` the whole text (None: none)."""
     rng = np.random.default_rng(7)
     first = rng.normal(0, 0.25, (CHANNELS, mels, 8))
     first -= first.mean(axis=(1, 2), keepdims=True)  # deaf to level, as a good model is

@@ -22,6 +22,7 @@ from pathlib import Path
 from kwspot.bench import Engine, Report, benchmark, dump_report, parse_report
 from kwspot.commands.bench import FIGURES, cells, conditions
 from kwspot.errors import KwspotError
+from kwspot.gate import VOICES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--peer", action="append", choices=PEERS, help="default: all of them")
     parser.add_argument("--seconds", type=float, default=60.0, help="audio to hear")
     parser.add_argument("--runs", type=int, default=5, help="processes an engine")
-    parser.add_argument("--vad", default="off", help="kwspot's gate; the peers have none")
+    parser.add_argument("--vad", choices=VOICES, default="off", help="kwspot's gate")
     parser.add_argument("--input", help="a recording (default: synthetic speech)")
     parser.add_argument("--cache", type=Path, default=ENVIRONMENTS, help="environments")
     parser.add_argument("--render", action="store_true", help="only write the table again")
@@ -109,7 +110,7 @@ def _environment(folder: Path, requirements: tuple[str, ...]) -> Path:
     made_of, wanted = folder / "requirements.txt", "\n".join(requirements)
     if not made_of.is_file() or made_of.read_text(encoding="utf-8") != wanted:
         venv.create(folder, clear=True, with_pip=True)
-        pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        pip = (str(python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         if subprocess.run([*pip, *requirements]).returncode:
             raise KwspotError(f"could not install {', '.join(requirements)}")
         made_of.write_text(wanted, encoding="utf-8")

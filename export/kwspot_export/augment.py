@@ -28,6 +28,7 @@ class Conditions:
     channel_share: float = 0.5
     noise_share: float = 0.75
     snr_db: tuple[float, float] = (-5.0, 20.0)
+    babble_snr_db: tuple[float, float] = (-2.0, 20.0)
     level_db: tuple[float, float] = (-42.0, -6.0)
     floor_db: tuple[float, float] = (-90.0, -55.0)
 

@@ -21,7 +21,7 @@ from kwspot_export import augment
 from kwspot_export.augment import Conditions
 from kwspot_export.corpus import Corpus
 from kwspot_export.frontend import NO_WARP, WARPS
-from kwspot_export.recipe import Recipe
+from kwspot_export.recipe import Recipe, RecipeError
 from kwspot_export.student import OUTPUT_HOP
 
 WINDOW_STEPS = 30  # 2.4 s: the receptive field of 1.5 s and room to move the word
@@ -120,6 +120,12 @@ def draw_pools(
     data = recipe.data
     negatives = starting(tuple(group.prefix for group in data.negatives))
     speech = starting(tuple(g.prefix for g in data.negatives if g.prefix.startswith("speech/")))
+    noises = starting(data.noises)
+    for part, found in (("negatives under speech/ (for babble)", speech), ("noises", noises)):
+        if not len(found):
+            raise RecipeError(
+                f"{recipe.name}: the clips for training or those for validation hold no {part}"
+            )
     spots = [keyword_spot(corpus, int(i), recipe.keyword) for i in positives]
     minutes = 60 * SAMPLE_RATE
     return Pools(
@@ -128,7 +134,7 @@ def draw_pools(
         negatives=negatives,
         negative_weights=weights(negatives, data.negatives, by_length=True),
         confusables=starting(data.confusables),
-        noises=starting(data.noises),
+        noises=noises,
         room_indices=starting(data.rooms),
         rooms=augment.room_responses(corpus, starting(data.rooms).tolist()),
         babble=np.concatenate(
@@ -165,9 +171,9 @@ class Composer:
             else:
                 dry = self._negative(rng)
             audio[row, self.lead :] = self.worsen(dry, rng)
-        warped = rng.random(size) < 0.7
-        warp = np.where(warped, rng.integers(0, len(WARPS), size), NO_WARP)
-        return Batch(audio, warp.astype(np.int64), target, certain)
+        # Most voices are near the middle, few at the ends.
+        warp = rng.triangular(0, NO_WARP, len(WARPS) - 1, size).round().astype(np.int64)
+        return Batch(audio, warp, target, certain)
 
     def _positive(self, rng: Generator) -> tuple[FloatArray, npt.NDArray[np.int8], bool]:
         spot = self.pools.positives[
@@ -286,10 +292,8 @@ class Composer:
             response = self.pools.rooms[int(rng.integers(len(self.pools.rooms)))]
         noisy = dry
         if rng.random() < how.noise_share:
-            noise, kind = self._noise(len(dry), rng)
-            # Half of the noise is in the room with the speaker, half is not.
-            snr = float(rng.uniform(*how.snr_db)) if kind else float(rng.uniform(-2, 18))
-            noisy = augment.add_at_snr(dry, noise, snr, level)
+            noise, snr_db = self._noise(len(dry), rng)
+            noisy = augment.add_at_snr(dry, noise, float(rng.uniform(*snr_db)), level)
         channel = rng if rng.random() < how.channel_share else None
         if response is not None or channel is not None:
             noisy = augment.room_and_channel(noisy, response, channel)
@@ -299,19 +303,21 @@ class Composer:
         hiss = rng.standard_normal(len(noisy), np.float32) * np.float32(floor)
         return np.clip(noisy * np.float32(gain) + hiss, -1, 1)
 
-    def _noise(self, length: int, rng: Generator) -> tuple[FloatArray, bool]:
+    def _noise(self, length: int, rng: Generator) -> tuple[FloatArray, tuple[float, float]]:
+        """Draw noise and the range of its signal-to-noise ratio."""
+        how = self.conditions
         kind = rng.random()
         if kind < 0.5:
             start = int(rng.integers(len(self.pools.babble) - length))
-            return self.pools.babble[start : start + length], False
+            return self.pools.babble[start : start + length], how.babble_snr_db
         if kind < 0.62:
-            return augment.coloured_noise(length, rng), True
+            return augment.coloured_noise(length, rng), how.snr_db
         if kind < 0.72:
             index = int(rng.choice(self.pools.negatives, p=self.pools.negative_weights))
         else:
             index = int(rng.choice(self.pools.noises))
         noise = self._crop(index, length, rng)
-        return np.resize(noise, length), True
+        return np.resize(noise, length), how.snr_db
 
 
 def _place(window: FloatArray, clip: FloatArray, position: int) -> None:

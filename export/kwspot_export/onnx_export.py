@@ -4,7 +4,11 @@ Nothing is left on disk where the streamed outputs of the training net, the fold
 Runtime differ.
 """
 
+import logging
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,18 +45,7 @@ def export_onnx(net: CausalConvNet, info: ModelInfo, path: Path) -> float:
     """
     net = net.cpu().eval()
     streaming = StreamingNet(net).eval()
-    features = torch.zeros(1, FRAMES_PER_STEP, info.front_end.mels)
-    program = torch.onnx.export(
-        streaming,
-        (features, *streaming.fresh_states()),
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-        opset_version=OPSET,
-        input_names=["features", *(state.input for state in info.states)],
-        output_names=["posteriors", *(state.output for state in info.states)],
-    )
-    model = onnxslim.slim(program.model_proto)
+    model = _graph(streaming, info)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: dump_info(info)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,3 +79,35 @@ def parity(net: CausalConvNet, streaming: StreamingNet, model: OnnxModel) -> flo
     return float(
         max(np.abs(whole - streamed).max(), np.abs(streamed[0] - np.concatenate(exported)).max())
     )
+
+
+def _graph(streaming: StreamingNet, info: ModelInfo) -> onnx.ModelProto:
+    """Trace one step into a graph with the inputs and outputs that `info` names."""
+    features = torch.zeros(1, FRAMES_PER_STEP, info.front_end.mels)
+    with _quiet_torch():
+        program = torch.onnx.export(
+            streaming,
+            (features, *streaming.fresh_states()),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["features", *(state.input for state in info.states)],
+            output_names=["posteriors", *(state.output for state in info.states)],
+        )
+    return onnxslim.slim(program.model_proto)
+
+
+@contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """Drop two remarks of torch's exporter that ask nothing of its user."""
+    logger = logging.getLogger("torch.onnx")  # says that torchvision is not installed
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # torch 2.13 copies its own tree specs by a class that it has deprecated.
+            warnings.filterwarnings("ignore", r".*LeafSpec", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)

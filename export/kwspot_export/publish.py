@@ -4,6 +4,7 @@ Thresholds come from the run's validation streams, which hold nothing that the s
 and no clip of role test.
 """
 
+import math
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -35,7 +36,8 @@ def describe(run: Run, net: CausalConvNet, score: Score) -> ModelInfo:
     recipe = run.recipe
     lengths = [s.end - s.start for s in run.composer.pools.positives if s.certain]
     points = {
-        name: OperatingPoint(round(score.threshold(rate), 4), rate)
+        # Rounded up: a hair lower and there would be more false alarms than promised.
+        name: OperatingPoint(math.ceil(score.threshold(rate) * 1e4) / 1e4, rate)
         for name, rate in recipe.false_alarms_per_hour.items()
     }
     keyword = Keyword(recipe.keyword, points, round(float(np.median(lengths)) / SAMPLE_RATE, 2))

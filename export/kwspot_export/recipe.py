@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kwspot.errors import KwspotError
 from kwspot.features import FrontEnd
-from kwspot.modelfile import Decision
+from kwspot.modelfile import SENSITIVITIES, Decision
 from kwspot.records import read_record
 
 
@@ -36,7 +36,9 @@ class Data:
     confusables: tuple[str, ...] = ()
     validation_negatives: tuple[str, ...] = ()
     # Every nth speaker of the real positives is kept for validation; 0 keeps none.
-    hold_out_every: int = 5
+    hold_out_every: int = 4
+    # Texts that begin with the sound of the keyword: no detector can tell before it should answer.
+    ignored_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Schedule:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     warm_up: int = 200
-    frame_loss_until: float = 0.25  # share of the steps on frame cross-entropy, then max-pooling
+    # Share of the steps on frame cross-entropy alone, before max-pooling joins it.
+    frame_loss_until: float = 0.25
     mine_at: tuple[float, ...] = (0.25, 0.5, 0.75)
     validate_every: int = 250
     average_decay: float = 0.998
@@ -95,8 +98,19 @@ def read_recipe(path: str | Path) -> Recipe:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not a TOML file: {error}") from error
-    data = dict(table.get("data", {}))
-    for kind in ("positives", "negatives"):
-        groups = data.get(kind, {})
-        data[kind] = [{"prefix": prefix, "weight": weight} for prefix, weight in groups.items()]
-    return read_record(Recipe, {**table, "data": data}, str(path), RecipeError)
+    data = table.get("data")
+    if isinstance(data, dict):
+        for kind in {"positives", "negatives"} & data.keys():
+            data[kind] = _groups(data[kind], f"{path}, data, {kind}")
+    recipe = read_record(Recipe, table, str(path), RecipeError)
+    for sensitivity in SENSITIVITIES:
+        if sensitivity not in recipe.false_alarms_per_hour:
+            raise RecipeError(f"{path}, false_alarms_per_hour: {sensitivity!r} is missing")
+    return recipe
+
+
+def _groups(weights: object, where: str) -> list[dict[str, object]]:
+    """Turn the table of weights by prefix into a list of groups."""
+    if not isinstance(weights, dict):
+        raise RecipeError(f"{where}: expected a table, found {weights!r}")
+    return [{"prefix": prefix, "weight": weight} for prefix, weight in weights.items()]

@@ -5,8 +5,8 @@ features (B, T, F) -> floor -> stem -> down (stride 2 each) -> dilated blocks ->
 ```
 
 A block is `relu(BN(conv(x)) + x)`. Normalisation and the skip are linear, so they fold into the
-convolution's own weights (the re-parameterisation of RepVGG, Ding et al. 2021): what is
-exported is a plain chain of convolutions.
+convolution's own weights (re-parameterisation as in RepVGG, Ding et al. 2021): what is exported
+is a plain chain of convolutions.
 
 Letters in shapes: B batch, T frames (10 ms), U outputs (40 ms), F mel bands, C channels, K keywords.
 """

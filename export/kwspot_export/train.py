@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from kwspot.errors import KwspotError
 from kwspot.features import SAMPLE_RATE
-from kwspot.manifest import Clip, read_manifests
+from kwspot.manifest import Clip, read_manifests, spoken
 from kwspot_export import mining
 from kwspot_export.augment import Conditions
 from kwspot_export.batches import Batch, Composer, Hard, draw_pools
@@ -173,7 +173,7 @@ class Run:
         if self.step < schedule.frame_loss_until * schedule.steps:
             loss = frame_cross_entropy(logits, target, certain)
         else:
-            loss = max_pooling(logits, target)
+            loss = max_pooling(logits, target) + frame_cross_entropy(logits, target, certain)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.step}: lower learning_rate"
@@ -286,6 +286,8 @@ def _split(clips: list[Clip], recipe: Recipe) -> Split:
     )
     for i, clip in enumerate(clips):
         aside = clip.role == "validation" or clip.speaker in held_out
+        if spoken(clip.text) in data.ignored_texts:
+            continue
         if clip.mentions(recipe.keyword):
             if clip.name.startswith(keyword_prefixes):
                 (validation_positives if aside else positives).append(i)
@@ -316,7 +318,7 @@ def _held_out_speakers(clips: list[Clip], prefixes: tuple[str, ...], every: int)
         for clip in clips
         if clip.name.startswith(prefixes) and clip.source != "kokoro-82m" and clip.role == "train"
     }
-    return set(sorted(speakers)[::every]) if every else set()
+    return set(sorted(speakers)[every - 1 :: every]) if every else set()
 
 
 def _rate(step: int, steps: int, warm_up: int) -> float:

@@ -68,9 +68,8 @@ def conditions(report: Report) -> list[str]:
         f"{kwspot}, Python {machine.python}, numpy {machine.numpy}, "
         f"onnxruntime {machine.onnxruntime}, {machine.date}",
         f"{report.seconds:g} s of {report.audio}; gate {gate}",
-        f"one thread; median (range) of {runs} runs, each in a fresh process"
-        if runs > 1
-        else "one thread, one run",
+        "one thread, also for numpy (OPENBLAS_NUM_THREADS=1), which then starts faster",
+        f"median (range) of {runs} runs, each in a fresh process" if runs > 1 else "a single run",
     ]
 
 

@@ -1,12 +1,13 @@
-"""Hear «alexa» three times in a recording that comes with kwspot, between words that resemble it."""
+"""Hear «alexa» three times in a recording that comes with kwspot, between similar words."""
 
 import argparse
-import importlib.resources
+from pathlib import Path
 
 from kwspot.commands.listen import report
 from kwspot.detector import KeywordDetector
 from kwspot.sources import AudioFile
 
+RECORDING = Path(__file__).parent.parent / "demo.flac"
 HELP = "hear keywords in the recording that comes with kwspot"
 
 
@@ -16,8 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Listen to the bundled recording."""
-    recording = importlib.resources.files("kwspot") / "demo.flac"
-    with importlib.resources.as_file(recording) as path:
-        report(KeywordDetector("alexa"), AudioFile(path), as_json=False)
+    report(KeywordDetector("alexa"), AudioFile(RECORDING), as_json=False)
     print("Now with your microphone: kwspot listen --model alexa")
     return 0

@@ -1,4 +1,4 @@
-"""Listen to the microphone, a file or raw audio on standard input, and print keywords as they come."""
+"""Listen to the microphone, a file or standard input, and print keywords as they come."""
 
 import argparse
 import dataclasses
@@ -13,7 +13,8 @@ from kwspot.gate import VOICES
 from kwspot.meter import Meter, MeterHandler
 from kwspot.microphone import Microphone
 from kwspot.modelfile import SENSITIVITIES
-from kwspot.sources import PCM_FORMATS, AudioFile, PcmStream, Source
+from kwspot.pcm import PCM_FORMATS, PcmStream
+from kwspot.sources import AudioFile, Source
 
 HELP = "hear keywords in the microphone or a recording"
 

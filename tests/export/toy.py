@@ -4,19 +4,37 @@ Small enough to train on in a second; it has every part that a real folder has.
 """
 
 import csv
+import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from numpy.random import Generator
 
 from kwspot.features import SAMPLE_RATE, FloatArray
-from kwspot.manifest import COLUMNS
+from kwspot.manifest import COLUMNS, Clip
+from kwspot.modelfile import ModelInfo
+from kwspot_export.augment import Conditions
+from kwspot_export.corpus import Corpus
+from kwspot_export.recipe import Recipe, Student
+from kwspot_export.student import CausalConvNet
+from kwspot_export.train import Run
 
 KEYWORD = "beep boop"
 WORD_SECONDS = 0.40
 PAD_SECONDS = 0.15  # silence before and after a word, as a cut recording has
+# Sound as it is: no speed, room, channel or noise; every window at one level over a faint hiss.
+PLAIN = Conditions(
+    speed_share=0.0,
+    room_share=0.0,
+    channel_share=0.0,
+    noise_share=0.0,
+    level_db=(-20.0, -20.0),
+    floor_db=(-90.0, -90.0),
+)
 
 RECIPE = """
 name = "toy"
@@ -31,6 +49,7 @@ rooms = ["rooms/"]
 confusables = ["made/confusable/"]
 validation_negatives = ["speech/", "other/", "noise/", "unlicensed/"]
 hold_out_every = 3
+ignored_texts = ["beep booper"]
 
 [data.licences]
 toy-wake = "public domain"
@@ -139,10 +158,12 @@ def recordings(rng: Generator) -> Iterator[tuple[str, str, str, str, str, FloatA
         role = "train" if i < 4 else "validation" if i < 6 else "test"
         samples = clip(rng, other_words(rng, 14))
         yield f"speech/{i}.flac", "and so on", f"s{i}", role, "toy-speech", samples
-    # Speaker w0 says other words too; both are kept from training where w0 is held out.
-    for speaker in ("w0", "w1"):
+    # Every third speaker of the keyword is held out: w2, who says other words too, and w5.
+    for speaker in ("w1", "w2"):
         samples = clip(rng, other_words(rng, 4))
         yield f"other/{speaker}.flac", "not that", speaker, "train", "toy-speech", samples
+    samples = clip(rng, keyword(rng), other_words(rng, 1))
+    yield "other/ignored.flac", "Beep-booper", "w1", "train", "toy-speech", samples
     yield (
         "unlicensed/0.flac",
         "far away",
@@ -178,3 +199,69 @@ def write_data(folder: Path) -> Path:
 def write_manifest(path: Path, rows: list[tuple[str, ...]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
+
+
+def corpus_of(*clips: tuple[str, FloatArray]) -> Corpus:
+    """Make a corpus in memory of (name, samples); the text of a clip is its name."""
+    listed = [Clip(Path(), name, 0.0, name, "", "train", "toy") for name, _ in clips]
+    samples = [np.round(samples * 32767).astype(np.int16) for _, samples in clips]
+    offsets = np.cumsum([0, *(len(part) for part in samples)])
+    return Corpus(listed, np.concatenate(samples), offsets)  # type: ignore[arg-type]
+
+
+def start_run(recipe: Recipe, data: Path, folder: Path) -> Run:
+    """Make a run that composes its batches in this process."""
+    return Run(recipe, data, folder, data / "cache", workers=0)
+
+
+def random_net(
+    dilations: tuple[int, ...] = (1, 2), channels: int = 8, mels: int = 40, seed: int = 0
+) -> CausalConvNet:
+    """Make a net that has seen something: random weights, random BatchNorm statistics."""
+    random = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    net = CausalConvNet(mels, 1, Student(channels=channels, dilations=dilations)).eval()
+    for layer in net.layers:
+        norm = layer.norm
+        for values, low, high in (
+            (norm.weight.data, 0.5, 1.5),
+            (norm.bias.data, -0.5, 0.5),
+            (norm.running_mean, -0.5, 0.5),
+            (norm.running_var, 0.3, 2.0),
+        ):
+            values.copy_(low + (high - low) * torch.rand(values.shape, generator=random))
+    return net
+
+
+def random_features(frames: int, mels: int = 40, seed: int = 0) -> torch.Tensor:
+    """Make features (1, T, F) between those of silence and those of loud speech."""
+    random = torch.Generator().manual_seed(seed)
+    return 3 + 19 * torch.rand(1, frames, mels, generator=random)
+
+
+def assert_one_sentence(error: BaseException) -> None:
+    """A message for a person: one line that says something."""
+    message = str(error)
+    assert len(message.split()) > 3
+    assert "\n" not in message
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A net with random weights as a model file."""
+
+    net: CausalConvNet
+    info: ModelInfo
+    path: Path
+    difference: float
+    said: list[logging.LogRecord]
+
+
+@dataclass(frozen=True)
+class Commanded:
+    """What `kwspot train` left behind and said."""
+
+    status: int
+    model: Path
+    folder: Path
+    said: str

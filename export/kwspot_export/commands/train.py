@@ -2,7 +2,13 @@
 
 import argparse
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 HELP = "train a keyword model from a recipe"
 
@@ -12,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", type=Path, required=True, help="recipe file (TOML)")
     parser.add_argument("--data", type=Path, required=True, help="folder with the manifests")
     parser.add_argument("--output", type=Path, help="model file (default: models/NAME.onnx)")
-    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME)")
+    # The command line keeps the function to call in `args.run`.
+    parser.add_argument(
+        "--run", dest="folder", type=Path, help="folder of the run (default: runs/NAME)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
     parser.add_argument("--workers", type=int, default=2, help="processes that make batches")
 
@@ -28,13 +37,13 @@ def run(args: argparse.Namespace) -> int:
     from kwspot_export.train import Progress as Step
     from kwspot_export.train import Run
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)  # the processes that make batches use the other cores
     recipe = read_recipe(args.recipe)
-    folder = args.run or Path("runs") / recipe.name
+    folder = args.folder or Path("runs") / recipe.name
     output = args.output or Path("models") / f"{recipe.name}.onnx"
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}")
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console) as bar, _logged_to(console):
         decoding = bar.add_task("decode", note="", total=None)
         training = bar.add_task("train", note="", total=recipe.schedule.steps)
 
@@ -54,3 +63,27 @@ def run(args: argparse.Namespace) -> int:
         job.fit(stepped)
     publish(job, output)
     return 0
+
+
+@contextmanager
+def _logged_to(console: "Console") -> Iterator[None]:
+    """Print what kwspot_export logs, and nobody else, above the console's progress bar."""
+    logger = logging.getLogger("kwspot_export")
+    handler, level = _ConsoleHandler(console), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: "Console") -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line as it is: rich would wrap it and read brackets as markup."""
+        self.console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)

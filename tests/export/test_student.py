@@ -1,0 +1,128 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy import random_features, random_net
+
+from kwspot_export.recipe import Student
+from kwspot_export.student import (
+    FRAMES_PER_STEP,
+    SUBSAMPLING,
+    CausalConvNet,
+    StreamingNet,
+    stream,
+)
+
+# Posteriors in float32 whose sums of a few hundred terms run in another order.
+TOLERANCE = 2e-5
+
+any_dilations = st.lists(st.integers(1, 9), max_size=5).map(tuple)
+
+
+@settings(max_examples=25, deadline=None)
+@given(dilations=any_dilations, seed=st.integers(0, 99), steps=st.integers(1, 12))
+@torch.no_grad()
+def test_a_whole_clip_equals_the_same_streamed_for_any_dilations(
+    dilations: tuple[int, ...], seed: int, steps: int
+) -> None:
+    net = random_net(dilations, seed=seed)
+    features = random_features(steps * FRAMES_PER_STEP, seed=seed)
+    whole = torch.sigmoid(net(features))
+    streamed = stream(StreamingNet(net), features)
+    torch.testing.assert_close(streamed, whole, atol=TOLERANCE, rtol=0)
+
+
+@torch.no_grad()
+def test_scores_move_enough_for_the_comparison_to_mean_something() -> None:
+    posteriors = torch.sigmoid(random_net()(random_features(400)))
+    assert posteriors.std() > 100 * TOLERANCE
+
+
+@torch.no_grad()
+def test_streams_of_one_net_share_no_state() -> None:
+    net = StreamingNet(random_net())
+    first, second = random_features(80, seed=1), random_features(80, seed=2)
+    states = {"first": net.fresh_states(), "second": net.fresh_states()}
+    outputs: dict[str, list[torch.Tensor]] = {"first": [], "second": []}
+    for a, b in zip(first.split(FRAMES_PER_STEP, 1), second.split(FRAMES_PER_STEP, 1), strict=True):
+        for name, features in (("first", a), ("second", b)):
+            before = [state.clone() for state in states[name]]
+            posteriors, *following = net(features, *states[name])
+            assert all(map(torch.equal, states[name], before)), "a step changed its input"
+            states[name] = following
+            outputs[name].append(posteriors)
+    assert torch.equal(torch.cat(outputs["first"], 1), stream(net, first))
+    assert torch.equal(torch.cat(outputs["second"], 1), stream(net, second))
+
+
+@torch.no_grad()
+def test_states_keep_their_shapes() -> None:
+    net = StreamingNet(random_net((1, 4, 9)))
+    fresh = net.fresh_states()
+    _, *following = net(random_features(FRAMES_PER_STEP), *fresh)
+    assert [state.shape for state in following] == [state.shape for state in fresh]
+
+
+@torch.no_grad()
+def test_a_folded_layer_equals_convolution_norm_and_skip() -> None:
+    net = random_net((1, 3)).double()
+    random = torch.Generator().manual_seed(1)
+    for layer in net.layers:
+        x = torch.randn(1, layer.conv.in_channels, 50, generator=random, dtype=torch.float64)
+        weight, bias = layer.fold()
+        padded = torch.nn.functional.pad(x, (layer.history, 0))
+        folded = torch.nn.functional.conv1d(
+            padded, weight, bias, layer.conv.stride, dilation=layer.conv.dilation
+        )
+        # float64, so that what is left is rounding.
+        torch.testing.assert_close(torch.relu(folded), layer(x), atol=1e-12, rtol=1e-12)
+
+
+def always_active(dilations: tuple[int, ...]) -> CausalConvNet:
+    """A net of positive weights in float64: no unit is ever off, and nothing is rounded away."""
+    net = CausalConvNet(4, 1, Student(channels=2, dilations=dilations)).eval().double()
+    for parameter in net.parameters():
+        parameter.data.abs_().add_(0.1)
+    return net
+
+
+@settings(max_examples=25, deadline=None)
+@given(dilations=any_dilations)
+@torch.no_grad()
+def test_an_output_depends_on_exactly_the_receptive_field(dilations: tuple[int, ...]) -> None:
+    net = always_active(dilations)
+    field = net.receptive_field
+    frames = field + SUBSAMPLING + -(field + SUBSAMPLING) % SUBSAMPLING
+    last = frames - 1  # of the frames that the last output has heard
+    features = 10 + random_features(frames, mels=4).double()
+    output = net(features)[0, -1, 0]
+
+    def with_changed(frame: int) -> torch.Tensor:
+        changed = features.clone()
+        changed[:, frame] += 10.0
+        return net(changed)[0, -1, 0]
+
+    assert with_changed(last - field) == output, "a frame before the field changed the output"
+    assert with_changed(last - field + 1) != output, "the first frame of the field did not"
+    assert with_changed(last) != output, "the newest frame did not"
+
+
+@settings(max_examples=25, deadline=None)
+@given(dilations=any_dilations, output=st.integers(1, 29))
+@torch.no_grad()
+def test_the_future_does_not_change_the_past(dilations: tuple[int, ...], output: int) -> None:
+    net = random_net(dilations)
+    features, changed = random_features(120), random_features(120)
+    changed[:, output * SUBSAMPLING :] = 0.0
+    assert torch.equal(net(features)[:, :output], net(changed)[:, :output])
+
+
+@pytest.mark.parametrize("frames", [SUBSAMPLING, 8, 12, 240])
+def test_there_is_one_output_for_four_frames(frames: int) -> None:
+    assert random_net()(random_features(frames)).shape == (1, frames // SUBSAMPLING, 1)
+
+
+@torch.no_grad()
+def test_what_is_below_the_floor_is_silence() -> None:
+    net = random_net()
+    assert torch.equal(net(torch.full((1, 40, 40), -15.9)), net(torch.full((1, 40, 40), 4.9)))

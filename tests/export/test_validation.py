@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+from toy import Exported, corpus_of, other_words, random_features, random_net, silence
+
+from kwspot import KeywordDetector
+from kwspot.features import SAMPLE_RATE, FrontEnd
+from kwspot_export.student import OUTPUT_HOP
+from kwspot_export.validation import Score, features_of, smoothed_scores, string_together
+
+
+def score(alarms: list[float], hits: list[float], hours: float) -> Score:
+    return Score({}, np.array(hits, np.float32), np.array(alarms, np.float32), hours)
+
+
+@pytest.mark.parametrize("per_hour", [0.1, 0.5, 1.0, 2.0, 3.9])
+def test_a_threshold_allows_no_more_false_alarms_than_asked_for(per_hour: float) -> None:
+    rng = np.random.default_rng(0)
+    scored = score(rng.random(3600).tolist(), [1.0], hours=2.0)
+    threshold = scored.threshold(per_hour)
+    allowed = int(2.0 * per_hour)
+    assert np.sum(scored.alarms >= threshold) == allowed
+    assert np.sum(scored.alarms >= threshold * 0.999) >= allowed, "and is the lowest that does"
+
+
+def test_thresholds_count_equal_peaks_together() -> None:
+    scored = score([0.9, 0.5, 0.5, 0.5, 0.1], [1.0], hours=1.0)
+    assert np.sum(scored.alarms >= scored.threshold(2.0)) == 1
+
+
+def test_merit_is_the_mean_recall() -> None:
+    scored = score([0.1], [1.0], 1.0)
+    scored.recall.update({0.5: 0.4, 1.0: 0.8})
+    assert scored.merit == pytest.approx(0.6)
+
+
+def test_clips_are_strung_together_each_once_and_at_the_place_told() -> None:
+    rng = np.random.default_rng(0)
+    corpus = corpus_of(*((f"speech/{i}", 0.1 * rng.standard_normal(900 + i)) for i in range(5)))
+    samples, places = string_together(corpus, [0, 2, 3], rng)
+    assert sorted(index for index, _ in places) == [0, 2, 3]
+    for index, start in places:
+        clip = corpus.audio(index)
+        np.testing.assert_array_equal(samples[start : start + len(clip)], clip)
+
+
+def test_scores_of_a_long_stream_do_not_depend_on_where_it_is_cut_for_memory() -> None:
+    net = random_net((1, 4))
+    features = random_features(13_000)[0]  # cut twice
+    with torch.no_grad():
+        whole = torch.sigmoid(net(features[None]))[0, :, 0].numpy()
+    # float32 sums in another order where the length of a piece differs.
+    np.testing.assert_allclose(smoothed_scores(net, features, 1), whole, atol=2e-5)
+
+
+def test_smoothing_averages_the_newest_outputs() -> None:
+    net, features = random_net(), random_features(80)[0]
+    raw = smoothed_scores(net, features, 1)
+    smooth = smoothed_scores(net, features, 3)
+    np.testing.assert_allclose(smooth[7], raw[5:8].mean(), rtol=1e-6)  # float32
+
+
+def test_features_of_a_long_stream_are_those_of_its_parts() -> None:
+    samples = np.tile(other_words(np.random.default_rng(0), 40), 12)[: 70 * SAMPLE_RATE]
+    front_end = FrontEnd()
+    long = features_of(samples, front_end)
+    assert len(long) == 70 * 100
+    tail = features_of(samples[-4 * SAMPLE_RATE :], front_end)
+    # All but the first three frames, which see what came before; float16 above 16 has steps of 1/64.
+    np.testing.assert_allclose(long[-397:].float(), tail[-397:].float(), atol=2 / 64)
+
+
+def test_validation_scores_a_stream_as_the_runtime_does(exported: Exported) -> None:
+    rng = np.random.default_rng(5)
+    samples = np.concatenate([silence(0.3), other_words(rng, 8), silence(0.3)])
+    samples += rng.standard_normal(len(samples), np.float32) * np.float32(1e-3)
+    detector = KeywordDetector(exported.path, vad="off")
+    live = detector.score(samples)[:, 0]
+    features = features_of(samples, exported.info.front_end)
+    offline = smoothed_scores(exported.net, features, exported.info.decision.smoothing)
+    # The detector keeps silent until the model has heard its receptive field; then its average fills.
+    steps = len(samples) // exported.info.step_samples
+    first = 2 * steps - len(live) + exported.info.decision.smoothing
+    live = live[-(2 * steps - first) :]
+    assert len(live) > 50 and np.std(live) > 0.02
+    # Validation features are float16, off by up to 1/128 each; posteriors are a third of that.
+    np.testing.assert_allclose(offline[first : 2 * steps], live, atol=0.01)

@@ -73,6 +73,7 @@ class KeywordDetector:
             raise ValueError(f"refractory is {refractory}: it must be 0 to 60 seconds")
         self._model = load_model(model) if isinstance(model, str | Path) else model
         info = self.info = self._model.info
+        self._step_samples, self._output_samples = info.step_samples, info.output_samples
         front_end = info.front_end
         self._log_mel = LogMel(front_end)
         self._gate = Gate(vad, info.step_samples)
@@ -123,11 +124,10 @@ class KeywordDetector:
         samples give the same detections, to the bit, however they are cut into chunks. Raises
         AudioError for anything else; the stream then is as if the call had not been made.
         """
-        return [
-            hit
-            for time, scores in self._hear(to_float(samples))
-            for hit in self._decide(time, scores)
-        ]
+        hits: list[Detection] = []
+        for begun, scores in self._hear(to_float(samples)):
+            hits += self._decide(begun, scores)
+        return hits
 
     def finish(self) -> list[Detection]:
         """End the stream: hear half a second of silence, so that a word at the very end counts."""
@@ -153,11 +153,11 @@ class KeywordDetector:
 
         Outputs are `info.output_samples` apart; what the gate kept from the model is missing.
         """
-        outputs = [scores for _, scores in self._hear(to_float(samples))]
-        return np.array(outputs, np.float32).reshape(len(outputs), len(self._triggers))
+        none = np.zeros((0, len(self._triggers)), np.float32)
+        return np.concatenate([none, *(scores for _, scores in self._hear(to_float(samples)))])
 
     def _hear(self, samples: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-        """Run the steps that `samples` complete; yield time and smoothed scores of each output."""
+        """Run the steps that `samples` complete; yield where each began, and its scores (U, K)."""
         framer = self._framer
         while len(samples):
             samples = samples[framer.write(samples) :]
@@ -165,37 +165,45 @@ class KeywordDetector:
                 return
             if self._gate.hear(framer.newest()):
                 while framer.blocks:
-                    yield from self._step(framer.read())
+                    begun, scores = self._time, self._step(framer.read())
+                    self._time += self._step_samples
+                    if scores is not None:
+                        yield begun, scores
             elif framer.blocks > self._backlog:
                 framer.skip()
-                self._miss()
+                self._time += self._step_samples
+                self._forget()
 
-    def _step(self, block: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-        """Run one block through the model; yield the time and smoothed scores of each output."""
+    def _step(self, block: FloatArray) -> FloatArray | None:
+        """Run one block through the model: smoothed scores (U, K), None until the state is full."""
         features = self._log_mel(block)
         posteriors, self._state = self._model.step(features, self._state)
-        begun = self._time
-        self._time += self.info.step_samples
         if self._unheard:
             self._unheard -= 1
-            return
-        for number, output in enumerate(posteriors, start=1):
-            self._scores = self._smoother(output)
-            yield begun + number * self.info.output_samples, self._scores
+            return None
+        scores = self._smoother(posteriors)
+        self._scores = scores[-1]
+        return scores
 
-    def _miss(self) -> None:
-        """Go on after a step that the model never hears: what it knew is too old to be true."""
-        self._time += self.info.step_samples
+    def _forget(self) -> None:
+        """Start from a fresh state: after a step that the model never heard, the old one is wrong."""
         if self._unheard < self._warm_up:
             self._unheard = self._warm_up
             self._state = self._model.fresh_state()
             self._smoother.reset()
             self._scores = np.zeros_like(self._scores)
 
-    def _decide(self, time: int, scores: FloatArray) -> Iterator[Detection]:
-        for keyword, trigger, score in zip(
-            self.info.keywords, self._triggers, scores.tolist(), strict=True
-        ):
-            if trigger(score, time):
-                end = time / SAMPLE_RATE
-                yield Detection(keyword.label, score, max(0.0, end - keyword.seconds), end)
+    def _decide(self, begun: int, scores: FloatArray) -> list[Detection]:
+        """Turn the scores (U, K) of the step that began at sample `begun` into detections."""
+        hits = []
+        for number, output in enumerate(scores.tolist(), start=1):
+            time = begun + number * self._output_samples
+            for keyword, trigger, score in zip(
+                self.info.keywords, self._triggers, output, strict=True
+            ):
+                if trigger(score, time):
+                    end = time / SAMPLE_RATE
+                    hits.append(
+                        Detection(keyword.label, score, max(0.0, end - keyword.seconds), end)
+                    )
+        return hits

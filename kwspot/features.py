@@ -17,12 +17,15 @@ FloatArray = npt.NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
 INT16_SCALE = 32_768.0  # Kaldi's filter banks are defined on samples in the int16 range.
-LOG_FLOOR = np.float32(1.1920929e-07)  # float32 epsilon, Kaldi's floor below the logarithm
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """Parameters of the log-mel front end, stored in every model file. Lengths in samples."""
+    """Parameters of the log-mel front end, stored in every model file. Lengths in samples.
+
+    `floor` is in natural logarithms of Kaldi's mel energies: what is below is silence. Features are
+    counted from it, so that silence is 0, as in the fresh state of a model.
+    """
 
     sample_rate: int = SAMPLE_RATE
     window: int = 400  # 25 ms at 16 kHz
@@ -32,6 +35,7 @@ class FrontEnd:
     low_hz: float = 20.0
     high_hz: float = 7600.0
     preemphasis: float = 0.97
+    floor: float = 5.0  # noise at about -90 dBFS; speech reaches 22
 
 
 def povey_window(length: int) -> FloatArray:
@@ -62,7 +66,7 @@ def mel_filters(front_end: FrontEnd, warp: float = 1.0) -> FloatArray:
 
 
 class LogMel:
-    """Turns a block of samples into log-mel frames.
+    """Turns a block of samples into log-mel frames above the floor.
 
     Blocks of one length always run the same arithmetic, so that equal samples give equal bits; the
     detector feeds it blocks of one model step only.
@@ -70,27 +74,36 @@ class LogMel:
 
     def __init__(self, front_end: FrontEnd) -> None:
         self._front_end = front_end
-        self._window = povey_window(front_end.window)
-        self._filters = mel_filters(front_end)
+        self._window = povey_window(front_end.window) * np.float32(INT16_SCALE)
+        # One row for the real and one for the imaginary part of each bin, divided by the floor.
+        filters = mel_filters(front_end) * np.float32(np.exp(-front_end.floor))
+        self._filters = np.repeat(filters, 2, axis=0)
+        self._padded = np.zeros((0, front_end.fft), np.float32)
 
     def __call__(self, samples: FloatArray) -> FloatArray:
         """Compute every whole frame of `samples`: float32 (N,) in [-1, 1] -> float32 (T, F).
 
         T is 1 + (N - window) // hop; the samples must be contiguous.
         """
-        front_end = self._front_end
-        # Overlapping frames as a view; numpy's own sliding_window_view costs half of all the rest.
-        shape = (1 + (len(samples) - front_end.window) // front_end.hop, front_end.window)
-        strides = (front_end.hop * samples.itemsize, samples.itemsize)
-        frames = np.ndarray(shape, np.float32, samples, 0, strides) * np.float32(INT16_SCALE)
-        frames -= np.add.reduce(frames, axis=1, keepdims=True) / np.float32(front_end.window)
+        window, keep = self._front_end.window, np.float32(1 - self._front_end.preemphasis)
+        count = 1 + (len(samples) - window) // self._front_end.hop
+        if len(self._padded) != count:
+            self._padded = np.zeros((count, self._front_end.fft), np.float32)
+        padded, frames = self._padded, self._frames(samples, count, window)
+        # Kaldi takes each frame's mean off first; after pre-emphasis, 1 - 0.97 of it is left.
+        mean = np.add.reduce(frames, axis=1, keepdims=True) * (keep / np.float32(window))
+        emphasised = samples[1:] - (1 - keep) * samples[:-1]
+        np.subtract(self._frames(emphasised, count, window - 1), mean, out=padded[:, 1:window])
         # Kaldi repeats the first sample as its own predecessor.
-        emphasised = np.empty_like(frames)
-        emphasised[:, 0] = frames[:, 0] * (1 - np.float32(front_end.preemphasis))
-        emphasised[:, 1:] = frames[:, 1:] - np.float32(front_end.preemphasis) * frames[:, :-1]
-        emphasised *= self._window
-        spectrum = np.fft.rfft(emphasised, front_end.fft)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
-        mel = power @ self._filters
-        np.maximum(mel, LOG_FLOOR, out=mel)
+        padded[:, 0] = keep * frames[:, 0] - mean[:, 0]
+        padded[:, :window] *= self._window
+        parts = np.fft.rfft(padded).astype(np.complex64, copy=False).view(np.float32)
+        np.multiply(parts, parts, out=parts)
+        mel = parts @ self._filters
+        np.maximum(mel, np.float32(1), out=mel)
         return cast(FloatArray, np.log(mel, out=mel))
+
+    def _frames(self, samples: FloatArray, count: int, length: int) -> FloatArray:
+        """Return overlapping frames as a view; numpy's sliding_window_view costs half the rest."""
+        strides = (self._front_end.hop * samples.itemsize, samples.itemsize)
+        return np.ndarray((count, length), np.float32, samples, 0, strides)

@@ -5,7 +5,7 @@ Models can be shared by many streams; the state belongs to the caller.
 
 import importlib
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 
@@ -57,9 +57,9 @@ class OnnxModel:
     def step(self, features: FloatArray, state: ModelState) -> tuple[FloatArray, ModelState]:
         """Run one step: features (frames_per_step, F) -> posteriors (outputs_per_step, K)."""
         feed = dict(zip(self._state_inputs, state, strict=True))
-        feed["features"] = features[None]
+        feed["features"] = features
         posteriors, *next_state = self._session.run(self._outputs, feed)
-        return cast(FloatArray, posteriors[0]), next_state
+        return posteriors, next_state
 
 
 def shipped_models() -> list[str]:
@@ -120,10 +120,10 @@ def _check_graph(session, info: ModelInfo, path: Path) -> None:  # type: ignore[
     inputs = {node.name: tuple(node.shape) for node in session.get_inputs()}
     outputs = {node.name: tuple(node.shape) for node in session.get_outputs()}
     expected_inputs: dict[str, tuple[int, ...]] = {
-        "features": (1, info.frames_per_step, info.front_end.mels)
+        "features": (info.frames_per_step, info.front_end.mels)
     }
     expected_outputs: dict[str, tuple[int, ...]] = {
-        "posteriors": (1, info.outputs_per_step, len(info.keywords))
+        "posteriors": (info.outputs_per_step, len(info.keywords))
     }
     for state in info.states:
         expected_inputs[state.input] = expected_outputs[state.output] = tuple(state.shape)

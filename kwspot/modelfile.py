@@ -70,7 +70,7 @@ class Provenance:
 class ModelInfo:
     """All that a model file says of itself. Letters: T frames, F mel bands, U outputs, K keywords.
 
-    A step takes features (1, frames_per_step, F) and gives posteriors (1, outputs_per_step, K).
+    A step takes features (frames_per_step, F) and gives posteriors (outputs_per_step, K).
     An output depends on the `receptive_field` frames up to it and on none before.
     """
 

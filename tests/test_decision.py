@@ -1,16 +1,29 @@
 import numpy as np
+import pytest
 
 from kwspot.decision import Smoother, Trigger
 
 
-def test_smoothing_is_the_mean_of_the_last_outputs() -> None:
+OUTPUTS = np.array([[0.3, 0.0], [0.6, 0.3], [0.9, 0.6], [0.0, 0.9]], np.float32)
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_smoothing_is_the_mean_of_the_last_outputs_however_many_a_step_has(step: int) -> None:
     smoother = Smoother(3, 2)
-    outputs = np.array([[0.3, 0.0], [0.6, 0.3], [0.9, 0.6], [0.0, 0.9]], np.float32)
-    scores = [smoother(output).copy() for output in outputs]
+    scores = np.concatenate([smoother(part) for part in np.split(OUTPUTS, 4 // step)])
     expected = [[0.1, 0.0], [0.3, 0.1], [0.6, 0.3], [0.5, 0.6]]
     np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_reset_forgets_posteriors() -> None:
+    smoother = Smoother(3, 2)
+    first = smoother(OUTPUTS)
     smoother.reset()
-    np.testing.assert_allclose(smoother(outputs[0]), [0.1, 0.0], atol=1e-6)
+    np.testing.assert_array_equal(smoother(OUTPUTS), first)
+
+
+def test_no_smoothing_returns_the_posteriors() -> None:
+    np.testing.assert_array_equal(Smoother(1, 2)(OUTPUTS), OUTPUTS)
 
 
 def fired(scores: list[float], **options: float) -> list[int]:

@@ -97,7 +97,7 @@ def test_unknown_and_missing_metadata_is_said() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"front_end": FrontEnd(mels=80)}, r"'features' has shape \(1, 8, 40\)"),
+        ({"front_end": FrontEnd(mels=80)}, r"'features' has shape \(8, 40\)"),
         ({"front_end": FrontEnd(sample_rate=8000)}, "expects 8000 Hz"),
         ({"front_end": FrontEnd(hop=0)}, "impossible front end"),
         ({"front_end": FrontEnd(high_hz=9000.0)}, "impossible mel bands"),

@@ -59,24 +59,32 @@ def write_model(
     second -= second.mean()
     weights = {"first": first, "second": second}
     nodes = [
-        helper.make_node("Transpose", ["features"], ["x"], perm=[0, 2, 1]),
+        helper.make_node("Unsqueeze", ["features", "front"], ["batch"]),
+        helper.make_node("Transpose", ["batch"], ["x"], perm=[0, 2, 1]),
         *_layer("x", "state_0", "next_state_0", "first", "hidden", stride=4, history=4),
         helper.make_node("Relu", ["hidden"], ["active"]),
         *_layer("active", "state_1", "next_state_1", "second", "logits", 1, KERNEL - 1),
         helper.make_node("Sigmoid", ["logits"], ["p"]),
-        helper.make_node("Transpose", ["p"], ["posteriors"], perm=[0, 2, 1]),
+        helper.make_node("Squeeze", ["p", "front"], ["row"]),
+        helper.make_node("Transpose", ["row"], ["posteriors"]),
     ]
-    constants = {"time": 2, "end": 2**31 - 1, "start_4": -4, f"start_{KERNEL - 1}": 1 - KERNEL}
+    constants = {
+        "front": 0,
+        "time": 2,
+        "end": 2**31 - 1,
+        "start_4": -4,
+        f"start_{KERNEL - 1}": 1 - KERNEL,
+    }
     graph = helper.make_graph(
         nodes,
         "tiny",
         [
-            _tensor("features", (1, 8, mels)),
+            _tensor("features", (8, mels)),
             _tensor("state_0", (1, mels, 4)),
             _tensor("state_1", (1, CHANNELS, KERNEL - 1)),
         ],
         [
-            _tensor("posteriors", (1, 2, 1)),
+            _tensor("posteriors", (2, 1)),
             _tensor("next_state_0", (1, mels, 4)),
             _tensor("next_state_1", (1, CHANNELS, KERNEL - 1)),
         ],

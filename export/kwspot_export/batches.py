@@ -159,6 +159,7 @@ class Composer:
         self.lead = front_end.window - front_end.hop  # what the first frame sees before the window
         self.length = WINDOW_STEPS * 8 * front_end.hop
         self.outputs = self.length // OUTPUT_HOP
+        self.ends_known = any(spot.certain for spot in pools.positives)
 
     def batch(self, size: int, rng: Generator) -> Batch:
         """Compose `size` windows, a quarter of them with the keyword."""
@@ -225,7 +226,7 @@ class Composer:
         kind = rng.random()
         if kind < 0.04:
             return np.zeros(self.length, np.float32)
-        if kind < 0.13:
+        if kind < 0.13 and self.ends_known:
             return self._part_of_keyword(rng)
         window = np.zeros(self.length, np.float32)
         if kind < 0.35 and self.pools.hard:

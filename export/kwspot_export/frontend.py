@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kwspot.features import INT16_SCALE, LOG_FLOOR, FrontEnd, mel_filters, povey_window
+from kwspot.features import INT16_SCALE, FrontEnd, mel_filters, povey_window
 
 # Vocal tracts differ by about this much; children and tall men lie at the ends.
 WARPS = tuple(np.round(np.linspace(0.82, 1.22, 21), 3))
@@ -23,6 +23,7 @@ class LogMel(nn.Module):
         self.front_end = front_end
         self.register_buffer("window", torch.from_numpy(povey_window(front_end.window)))
         filters = np.stack([mel_filters(front_end, warp) for warp in WARPS])
+        filters *= np.float32(np.exp(-front_end.floor))
         self.register_buffer("filters", torch.from_numpy(filters))
 
     def forward(self, samples: Tensor, warp: Tensor | None = None) -> Tensor:
@@ -41,4 +42,4 @@ class LogMel(nn.Module):
         frames = torch.add(frames, previous, alpha=-front_end.preemphasis) * self.window
         spectrum = torch.view_as_real(torch.fft.rfft(frames, front_end.fft))
         power = spectrum.square().sum(dim=3)
-        return torch.matmul(power, filters).clamp_min(float(LOG_FLOOR)).log()
+        return torch.matmul(power, filters).clamp_min(1.0).log()

@@ -66,24 +66,23 @@ def export_onnx(net: CausalConvNet, info: ModelInfo, path: Path) -> float:
 def parity(net: CausalConvNet, streaming: StreamingNet, model: OnnxModel) -> float:
     """Return the largest difference of posteriors between whole, streamed and exported nets."""
     rng = np.random.default_rng(0)
-    shape = (1, PARITY_STEPS * FRAMES_PER_STEP, model.info.front_end.mels)
-    # Log-mel of speech wanders between 3 and 22; smooth in time, so that posteriors move too.
-    features = np.cumsum(rng.normal(0, 1.2, shape), axis=1) % 38
-    features = torch.from_numpy(np.abs(features - 19).astype(np.float32) + 3)
-    whole = torch.sigmoid(net(features)).numpy()
+    shape = (PARITY_STEPS * FRAMES_PER_STEP, model.info.front_end.mels)
+    # Features of speech wander between 0 and 17; smooth in time, so that posteriors move too.
+    wandering = np.cumsum(rng.normal(0, 1.2, shape), axis=0) % 34
+    features = torch.from_numpy(np.abs(wandering - 17).astype(np.float32))
+    whole = torch.sigmoid(net(features[None]))[0].numpy()
     streamed = stream(streaming, features).numpy()
     state, exported = model.fresh_state(), []
-    for step in features[0].split(FRAMES_PER_STEP):
+    for step in features.split(FRAMES_PER_STEP):
         posteriors, state = model.step(step.numpy(), state)
         exported.append(posteriors)
-    return float(
-        max(np.abs(whole - streamed).max(), np.abs(streamed[0] - np.concatenate(exported)).max())
-    )
+    differences = (np.abs(y - streamed).max() for y in (whole, np.concatenate(exported)))
+    return float(max(differences))
 
 
 def _graph(streaming: StreamingNet, info: ModelInfo) -> onnx.ModelProto:
     """Trace one step into a graph with the inputs and outputs that `info` names."""
-    features = torch.zeros(1, FRAMES_PER_STEP, info.front_end.mels)
+    features = torch.zeros(FRAMES_PER_STEP, info.front_end.mels)
     with _quiet_torch():
         program = torch.onnx.export(
             streaming,

@@ -1,7 +1,7 @@
 """The student: causal convolutions over log-mel frames, with explicit state when it streams.
 
 ```
-features (B, T, F) -> floor -> stem -> down (stride 2 each) -> dilated blocks -> (B, T/4, K)
+features (B, T, F) -> stem -> down (stride 2 each) -> dilated blocks -> head -> (B, T/4, K)
 ```
 
 A block is `relu(BN(conv(x)) + x)`. Normalisation and the skip are linear, so they fold into the
@@ -22,8 +22,7 @@ from kwspot_export import recipe
 FRAMES_PER_STEP = 8  # 80 ms: a call costs as much for 8 frames as for 1
 SUBSAMPLING = 4  # stem and down convolution have stride 2 each
 OUTPUT_HOP = SUBSAMPLING * 160  # samples between outputs, 40 ms
-FEATURE_FLOOR = 5.0  # log-mel of noise at about -90 dBFS; what is below is silence
-FEATURE_SCALE = 0.25  # brings speech, 5 to 22, to about 0 to 4
+FEATURE_SCALE = 0.25  # brings speech, up to 17 above the floor, to about 0 to 4
 EDGE_KERNEL = 5  # stem and down: 50 ms and 110 ms, about a phone
 
 
@@ -76,7 +75,7 @@ class CausalConvNet(nn.Module):
 
     def embed(self, features: Tensor) -> Tensor:
         """Compute the last hidden layer: (B, T, F) -> (B, C, T / 4)."""
-        x = torch.relu(features - FEATURE_FLOOR).transpose(1, 2) * FEATURE_SCALE
+        x = features.transpose(1, 2) * FEATURE_SCALE
         for layer in self.layers:
             x = layer(x)
         return x
@@ -100,53 +99,56 @@ class CausalConvNet(nn.Module):
 class StreamingNet(nn.Module):
     """The folded student one step at a time, as it is exported.
 
-    `forward(features (1, 8, F), *states) -> (posteriors (1, 2, K), *next states)`; a state is the
-    (1, C, history) tail of one layer's input.
+    `forward(features (8, F), *states) -> (posteriors (2, K), *next states)`; a state is the tail of
+    one layer's input, (history, C).
+
+    With two outputs a step, a convolution is a product of a 2-row matrix; runtimes that vectorise
+    over time waste most of their lanes on it. So the taps of each output are gathered into one row
+    and multiplied by the weights: 100 us instead of 160 us a step in ONNX Runtime on x86-64.
     """
 
     def __init__(self, net: CausalConvNet) -> None:
         super().__init__()
-        self.convs = nn.ModuleList()
+        self.linears = nn.ModuleList()
+        self.state_shapes = [(layer.history, layer.conv.in_channels) for layer in net.layers]
+        self.taps = []
+        frames = FRAMES_PER_STEP
         for layer in net.layers:
-            old = layer.conv
-            conv = nn.Conv1d(
-                old.in_channels,
-                old.out_channels,
-                old.kernel_size[0],
-                old.stride[0],
-                dilation=old.dilation[0],
-            )
             weight, bias = layer.fold()
-            if not self.convs:
+            if not self.linears:
                 weight = weight * FEATURE_SCALE
-            conv.weight.data, conv.bias.data = weight, bias
-            self.convs.append(conv)
-        self.histories = [layer.history for layer in net.layers]
-        self.head = net.head
+            outputs, _, kernel = weight.shape
+            linear = nn.Linear(weight[0].numel(), outputs)
+            linear.weight.data = weight.transpose(1, 2).reshape(outputs, -1)
+            linear.bias.data = bias
+            self.linears.append(linear)
+            stride, dilation = layer.conv.stride[0], layer.conv.dilation[0]
+            frames //= stride
+            starts = torch.arange(frames)[:, None] * stride
+            self.taps.append((starts + torch.arange(kernel) * dilation).flatten())
+        self.head = nn.Linear(net.head.in_channels, net.head.out_channels)
+        self.head.weight.data = net.head.weight.detach()[:, :, 0]
+        self.head.bias.data = net.head.bias.detach()
 
     def fresh_states(self) -> list[Tensor]:
         """Return the states of a stream that has heard nothing."""
-        return [
-            torch.zeros(1, conv.in_channels, history)
-            for conv, history in zip(self.convs, self.histories, strict=True)
-        ]
+        return [torch.zeros(history, width) for history, width in self.state_shapes]
 
     def forward(self, features: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """Run one step."""
-        x = torch.relu(features - FEATURE_FLOOR).transpose(1, 2)
-        next_states: list[Tensor] = []
-        for conv, history, state in zip(self.convs, self.histories, states, strict=True):
-            x = torch.cat([state, x], dim=2)
-            next_states.append(x[:, :, x.shape[2] - history :])
-            x = torch.relu(conv(x))
-        return (torch.sigmoid(self.head(x)).transpose(1, 2), *next_states)
+        x, next_states = features, []
+        for linear, taps, state in zip(self.linears, self.taps, states, strict=True):
+            x = torch.cat([state, x])
+            next_states.append(x[len(x) - len(state) :])
+            x = torch.relu(linear(x.index_select(0, taps).reshape(-1, linear.in_features)))
+        return (torch.sigmoid(self.head(x)), *next_states)
 
 
 def stream(net: StreamingNet, features: Tensor) -> Tensor:
-    """Run the streaming net over (1, T, F) step by step: posteriors (1, T / 4, K)."""
+    """Run the streaming net over (T, F) step by step: posteriors (T / 4, K)."""
     states: Sequence[Tensor] = net.fresh_states()
     outputs = []
-    for step in features.split(FRAMES_PER_STEP, dim=1):
+    for step in features.split(FRAMES_PER_STEP):
         posteriors, *states = net(step, *states)
         outputs.append(posteriors)
-    return torch.cat(outputs, dim=1)
+    return torch.cat(outputs)

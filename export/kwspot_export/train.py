@@ -33,7 +33,7 @@ from kwspot_export.corpus import Corpus
 from kwspot_export.frontend import LogMel
 from kwspot_export.objectives import frame_cross_entropy, max_pooling
 from kwspot_export.recipe import Recipe
-from kwspot_export.student import FEATURE_FLOOR, CausalConvNet
+from kwspot_export.student import CausalConvNet
 from kwspot_export.validation import Score, Trials, draw_trials, validate
 
 log = logging.getLogger(__name__)
@@ -334,8 +334,8 @@ def _mask(features: Tensor, rng: np.random.Generator) -> Tensor:
     for row in np.flatnonzero(rng.random(len(features)) < 0.4):
         length, width = rng.integers(0, MASKED_FRAMES + 1), rng.integers(0, MASKED_BANDS + 1)
         start, band = rng.integers(frames - length), rng.integers(bands - width)
-        features[row, start : start + length] = FEATURE_FLOOR
-        features[row, :, band : band + width] = FEATURE_FLOOR
+        features[row, start : start + length] = 0
+        features[row, :, band : band + width] = 0
     return features
 
 

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from kwspot_export.onnx_export import export_onnx, state_specs
+from kwspot_export.recipe import Recipe, read_recipe
+from kwspot_export.student import StreamingNet
+from kwspot_export.train import Run
 from toy import RECIPE, Commanded, Exported, random_net, start_run, write_data
 
 from kwspot.cli import main
@@ -19,10 +23,6 @@ from kwspot.modelfile import (
     OperatingPoint,
     Provenance,
 )
-from kwspot_export.onnx_export import export_onnx, state_specs
-from kwspot_export.recipe import Recipe, read_recipe
-from kwspot_export.student import StreamingNet
-from kwspot_export.train import Run
 
 torch.set_num_threads(1)  # the nets are tiny, and other threads would only wait for each other
 
@@ -53,9 +53,7 @@ def finished(recipe: Recipe, data: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def commanded(
-    recipe_path: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Commanded:
+def commanded(recipe_path: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Commanded:
     """The same run once more by the command line, with two workers, to a model file."""
     base = tmp_path_factory.mktemp("commanded")
     model, folder = base / "models" / "toy.onnx", base / "runs" / "toy"

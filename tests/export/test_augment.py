@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from kwspot_export import augment
 from toy import corpus_of, room, silence
 
 from kwspot.features import SAMPLE_RATE, FloatArray
-from kwspot_export import augment
 
 SECOND = SAMPLE_RATE
 

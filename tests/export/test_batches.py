@@ -2,21 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.random import default_rng
-from toy import (
-    KEYWORD,
-    PAD_SECONDS,
-    PLAIN,
-    WORD_SECONDS,
-    clip,
-    corpus_of,
-    keyword,
-    other_words,
-    silence,
-)
-from torch.utils.data import DataLoader
-
-from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd
 from kwspot_export.augment import Conditions
 from kwspot_export.batches import (
     EARLY,
@@ -31,6 +16,21 @@ from kwspot_export.batches import (
 from kwspot_export.corpus import Corpus
 from kwspot_export.student import OUTPUT_HOP
 from kwspot_export.train import Batches, Run
+from numpy.random import default_rng
+from torch.utils.data import DataLoader
+from toy import (
+    KEYWORD,
+    PAD_SECONDS,
+    PLAIN,
+    WORD_SECONDS,
+    clip,
+    corpus_of,
+    keyword,
+    other_words,
+    silence,
+)
+
+from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd
 
 # Speech is found in frames of 10 ms smoothed over 50 ms, so its edges may be off by this much.
 ENDPOINT = 0.035

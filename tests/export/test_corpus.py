@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from kwspot_export.corpus import Corpus
 from toy import assert_one_sentence
 
 from kwspot import AudioError
 from kwspot.features import SAMPLE_RATE
 from kwspot.manifest import Clip, read_manifests
-from kwspot_export.corpus import Corpus
 
 
 def written(folder: Path, name: str, samples: int, rate: int = SAMPLE_RATE) -> Clip:

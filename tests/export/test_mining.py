@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from toy import PLAIN, corpus_of, glide, silence
-from torch import Tensor, nn
-
-from kwspot.features import SAMPLE_RATE, FrontEnd
 from kwspot_export.batches import Composer, Pools
 from kwspot_export.mining import LEAST_SCORE, describe, mine
 from kwspot_export.student import OUTPUT_HOP, SUBSAMPLING
+from torch import Tensor, nn
+from toy import PLAIN, corpus_of, glide, silence
+
+from kwspot.features import SAMPLE_RATE, FrontEnd
 
 TONE_HZ, TONE_AT = 3000, 0.8
 

@@ -3,14 +3,13 @@ from math import exp, log, log1p
 
 import pytest
 import torch
-from torch import Tensor
-
 from kwspot_export.objectives import (
     HARDEST,
     POSITIVE_WEIGHT,
     frame_cross_entropy,
     max_pooling,
 )
+from torch import Tensor
 
 # One window with the keyword and one without; the keyword may be reported in frames 4 to 6.
 TARGET = torch.tensor([[0, 0, 0, -1, 1, 1, 1, -1, 0, 0], [0] * 10], dtype=torch.int8)

@@ -4,11 +4,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
-from toy import Exported, assert_one_sentence, random_features
-
-from kwspot.model import OnnxModel
-from kwspot.modelfile import METADATA_KEY, dump_info, parse_info
 from kwspot_export import onnx_export
 from kwspot_export.onnx_export import (
     OPSET,
@@ -18,6 +13,11 @@ from kwspot_export.onnx_export import (
     parity,
 )
 from kwspot_export.student import FRAMES_PER_STEP, StreamingNet
+from onnx import numpy_helper
+from toy import Exported, assert_one_sentence, random_features
+
+from kwspot.model import OnnxModel
+from kwspot.modelfile import METADATA_KEY, dump_info, parse_info
 
 
 def altered(path: Path, change: float) -> onnx.ModelProto:
@@ -102,5 +102,5 @@ def test_a_failed_export_leaves_the_model_that_was_there(
 
 def test_a_streaming_net_that_differs_is_found(exported: Exported) -> None:
     streaming = StreamingNet(exported.net)
-    streaming.convs[1].bias.data[0] += 0.1
+    streaming.linears[1].bias.data[0] += 0.1
     assert parity(exported.net, streaming, OnnxModel(exported.path)) > PARITY_TOLERANCE

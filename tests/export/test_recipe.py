@@ -2,10 +2,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from kwspot_export.recipe import Group, Recipe, RecipeError, read_recipe
 from toy import RECIPE, assert_one_sentence
 
 from kwspot.modelfile import SENSITIVITIES
-from kwspot_export.recipe import Group, Recipe, RecipeError, read_recipe
 
 COMMITTED = sorted((Path(__file__).parents[2] / "export" / "recipes").glob("*.toml"))
 

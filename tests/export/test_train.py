@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy import Commanded, assert_one_sentence, start_run, write_manifest
-from torch import Tensor
-
-from kwspot.manifest import read_manifests
 from kwspot_export.recipe import Recipe, RecipeError
 from kwspot_export.train import Progress, Run, TrainingError
+from torch import Tensor
+from toy import Commanded, assert_one_sentence, start_run, write_manifest
+
+from kwspot.manifest import read_manifests
 
 
 class Interrupted(Exception):
@@ -81,9 +81,7 @@ def test_training_changes_the_weights_and_another_seed_changes_others(finished: 
     assert all(torch.isfinite(tensor).all() for tensor in best.values())
 
 
-def test_a_finished_run_is_not_trained_further(
-    finished: Run, recipe: Recipe, data: Path
-) -> None:
+def test_a_finished_run_is_not_trained_further(finished: Run, recipe: Recipe, data: Path) -> None:
     before = (finished.folder / "checkpoint.pt").read_bytes()
     again = start_run(recipe, data, finished.folder)
     assert again.fit(interrupt_at(13)) == finished.folder / "best.pt"
@@ -113,7 +111,9 @@ def test_hard_negatives_are_mined_from_training_clips(finished: Run) -> None:
 
 
 def test_no_clip_of_role_test_has_a_part(finished: Run, data: Path) -> None:
-    held = {c.name for c in read_manifests([data / "real.csv", data / "made.csv"]) if c.role == "test"}
+    held = {
+        c.name for c in read_manifests([data / "real.csv", data / "made.csv"]) if c.role == "test"
+    }
     assert held == {"wake/7.flac", "speech/6.flac"}
     assert not held & {clip.name for clip in finished.split.clips}
     assert not held & {clip.name for clip in finished.corpus.clips}
@@ -188,12 +188,20 @@ def test_a_source_that_is_trained_on_needs_a_licence(
 @pytest.mark.parametrize(
     ("kept", "missing"),
     [
-        (lambda row: not row["path"].startswith("wake/") and "keyword" not in row["path"]
-         and "sentence" not in row["path"], "positives"),
+        (
+            lambda row: (
+                not row["path"].startswith("wake/")
+                and "keyword" not in row["path"]
+                and "sentence" not in row["path"]
+            ),
+            "positives",
+        ),
         (lambda row: row["role"] != "train" or "wake/" in row["path"], "train"),
         (lambda row: row["role"] == "train" and row["speaker"] == "w1", "validation"),
-        (lambda row: "beep" not in row["text"].lower() or row["speaker"] in ("w1", "k1"),
-         "validation positives"),
+        (
+            lambda row: "beep" not in row["text"].lower() or row["speaker"] in ("w1", "k1"),
+            "validation positives",
+        ),
     ],
     ids=["no keyword", "nothing else to train on", "nothing held out", "no keyword held out"],
 )
@@ -225,9 +233,7 @@ def test_a_prefix_that_fits_no_clip_is_refused(
     assert_one_sentence(refusal.value)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(
-    recipe: Recipe, data: Path, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_no_number_stops_the_run(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     run = start_run(recipe, data, tmp_path)
     run.net.head.bias.data.fill_(torch.nan)
     with pytest.raises(TrainingError, match="the loss is nan at step 0: lower") as refusal:

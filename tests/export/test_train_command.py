@@ -2,13 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kwspot_export.train import Run
 from toy import RECIPE, Commanded, other_words
 
 from kwspot import KeywordDetector
 from kwspot.cli import main
 from kwspot.model import OnnxModel
 from kwspot.modelfile import SENSITIVITIES
-from kwspot_export.train import Run
 
 
 def test_the_command_makes_a_model_that_the_detector_runs(commanded: Commanded) -> None:

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from kwspot_export.validation import Score, features_of, smoothed_scores, string_together
 from toy import Exported, corpus_of, other_words, random_features, random_net, silence
 
 from kwspot import KeywordDetector
 from kwspot.features import SAMPLE_RATE, FrontEnd
-from kwspot_export.student import OUTPUT_HOP
-from kwspot_export.validation import Score, features_of, smoothed_scores, string_together
 
 
 def score(alarms: list[float], hits: list[float], hours: float) -> Score:
@@ -66,7 +65,7 @@ def test_features_of_a_long_stream_are_those_of_its_parts() -> None:
     long = features_of(samples, front_end)
     assert len(long) == 70 * 100
     tail = features_of(samples[-4 * SAMPLE_RATE :], front_end)
-    # All but the first three frames, which see what came before; float16 above 16 has steps of 1/64.
+    # All but the first frames, which see what came before; float16 above 16 has steps of 1/64.
     np.testing.assert_allclose(long[-397:].float(), tail[-397:].float(), atol=2 / 64)
 
 
@@ -78,7 +77,7 @@ def test_validation_scores_a_stream_as_the_runtime_does(exported: Exported) -> N
     live = detector.score(samples)[:, 0]
     features = features_of(samples, exported.info.front_end)
     offline = smoothed_scores(exported.net, features, exported.info.decision.smoothing)
-    # The detector keeps silent until the model has heard its receptive field; then its average fills.
+    # The detector is silent until the model has heard its receptive field; then an average fills.
     steps = len(samples) // exported.info.step_samples
     first = 2 * steps - len(live) + exported.info.decision.smoothing
     live = live[-(2 * steps - first) :]

@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from numpy.random import Generator
-
-from kwspot.features import SAMPLE_RATE, FloatArray
-from kwspot.manifest import COLUMNS, Clip
-from kwspot.modelfile import ModelInfo
 from kwspot_export.augment import Conditions
 from kwspot_export.corpus import Corpus
 from kwspot_export.recipe import Recipe, Student
 from kwspot_export.student import CausalConvNet
 from kwspot_export.train import Run
+from numpy.random import Generator
+
+from kwspot.features import SAMPLE_RATE, FloatArray
+from kwspot.manifest import COLUMNS, Clip
+from kwspot.modelfile import ModelInfo
 
 KEYWORD = "beep boop"
 WORD_SECONDS = 0.40
@@ -234,9 +234,9 @@ def random_net(
 
 
 def random_features(frames: int, mels: int = 40, seed: int = 0) -> torch.Tensor:
-    """Make features (1, T, F) between those of silence and those of loud speech."""
+    """Make features (1, T, F) between those of silence, 0, and those of loud speech, 17."""
     random = torch.Generator().manual_seed(seed)
-    return 3 + 19 * torch.rand(1, frames, mels, generator=random)
+    return 17 * torch.rand(1, frames, mels, generator=random)
 
 
 def assert_one_sentence(error: BaseException) -> None:

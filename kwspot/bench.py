@@ -44,8 +44,8 @@ class Cost:
 
     `cpu_ms_per_s` is CPU time of the process, user and system, a second of audio; `rtf` the same
     on the wall clock; `p50_us` and `p99_us` are over steps; `start_ms` is from just before the
-    process was started to the first score, None if the gate let nothing through; `peak_rss_mb` is
-    in 10^6 bytes, None where the system does not tell.
+    process was started to the first score, None if the gate let nothing through; `peak_rss_mib` is
+    in MiB, 2^20 bytes, None where the system does not tell.
     """
 
     step_ms: float
@@ -54,7 +54,7 @@ class Cost:
     p50_us: float
     p99_us: float
     start_ms: float | None
-    peak_rss_mb: float | None
+    peak_rss_mib: float | None
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ class KeywordDetector:
         return scores
 
     def _forget(self) -> None:
-        """Start from a fresh state: after a step that the model never heard, the old one is wrong."""
+        """Start from a fresh state: the old one has missed a step."""
         if self._unheard < self._warm_up:
             self._unheard = self._warm_up
             self._state = self._model.fresh_state()

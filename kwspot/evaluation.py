@@ -75,10 +75,10 @@ class FalseAlarm:
 class Recall:
     """One positive stream. `interval` is Wilson's, which takes the clips as independent.
 
-    `speaker_interval` is the percentile bootstrap over speakers, None where some are unknown or
-    there is only one. Latencies are from the word's end to the end of the model step that heard it,
-    which is when a live stream tells; None without hits. `repeats` counts further detections of a
-    word that was hit.
+    `speaker_interval` is the percentile bootstrap over speakers, None where some are unknown, there
+    is only one, or all clips went alike. Latencies are from the word's end to the end of the model
+    step that heard it, which is when a live stream tells; None without hits. `repeats` counts
+    further detections of a word that was hit.
     """
 
     condition: str

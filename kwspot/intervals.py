@@ -31,11 +31,11 @@ def wilson(hits: int, trials: int) -> Interval:
 def by_speaker(hits: Sequence[bool], speakers: Sequence[str], rng: Generator) -> Interval | None:
     """Return the percentile bootstrap interval of a share, drawing whole speakers (Efron 1979).
 
-    None where a speaker is unknown ("") or there are fewer than two: nothing is then known of how
-    people differ.
+    None where nothing is known of how people differ: a speaker is unknown ("") or the only one, or
+    all trials went alike.
     """
     names, voice = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
-    if len(names) < 2 or "" in names:
+    if len(names) < 2 or "" in names or len(set(hits)) < 2:
         return None
     trials = np.bincount(voice)
     heard = np.bincount(voice, weights=np.asarray(hits, np.float64))

@@ -11,7 +11,7 @@ from kwspot.bench import Machine
 from kwspot.evaluation import Evaluation, Options, Recall
 from kwspot.intervals import Interval
 
-LISTED = 20  # false alarms and texts that are printed; JSON has all
+LISTED = 20  # false alarms, highest first, and texts that are printed; JSON has all
 MATCHED = "matched false alarms, chosen on this very stream: for comparing engines only"
 
 Table = list[list[str]]  # the first row is the heading
@@ -33,7 +33,7 @@ def text_report(result: Evaluation, options: Options, origin: Origin) -> str:
         _aligned(_recall_table(result)),
         _false_alarm_line(result),
     ]
-    events = result.false_alarms.events
+    events = sorted(result.false_alarms.events, key=lambda event: -event.score)
     if events:
         rows = [
             [_clock(event.time), f"{event.score:.3f}", event.text[:40] or "?", event.clip]
@@ -41,7 +41,7 @@ def text_report(result: Evaluation, options: Options, origin: Origin) -> str:
         ]
         parts.append(_aligned([["at", "score", "text", "clip"], *rows], texts=(2, 3)))
         if len(events) > LISTED:
-            parts.append(f"... and {len(events) - LISTED} more: --output writes all")
+            parts.append(f"... and {len(events) - LISTED} with lower scores: --output writes all")
         parts.append(f"what fired: {_fired(result)}")
     parts.append(f"{MATCHED} (recall in %, no gate)\n{_aligned(_matched_table(result))}")
     return "\n\n".join(parts)

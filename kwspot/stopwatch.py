@@ -46,7 +46,7 @@ def measure(
             hear(block)
             walls.append(time.perf_counter() - wall_before)
             cpu += time.process_time() - cpu_before
-    peak_rss_mb = _peak_rss_mb()
+    peak_rss_mib = _peak_rss_mib()
     # From here on, nothing that is done or imported is in the figures.
     import json
 
@@ -60,7 +60,7 @@ def measure(
         "p50_us": 1e6 * _percentile(walls, 50),
         "p99_us": 1e6 * _percentile(walls, 99),
         "start_ms": start_ms,
-        "peak_rss_mb": peak_rss_mb,
+        "peak_rss_mib": peak_rss_mib,
     }
     print(json.dumps({k: v and float(f"{v:.5g}") for k, v in figures.items()}))
 
@@ -98,14 +98,14 @@ def _percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
 
 
-def _peak_rss_mb() -> float | None:
-    """Return the most memory this process has held, in 10^6 bytes."""
+def _peak_rss_mib() -> float | None:
+    """Return the most memory this process has held, in MiB, 2^20 bytes."""
     # Linux carries ru_maxrss over from the parent through vfork and exec; VmHWM starts afresh.
     try:
         with open("/proc/self/status") as status:
             for line in status:
                 if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024 / 1e6
+                    return int(line.split()[1]) / 1024
     except FileNotFoundError:
         pass
     try:
@@ -113,7 +113,7 @@ def _peak_rss_mb() -> float | None:
     except ModuleNotFoundError:  # Windows
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # macOS counts bytes
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024  # macOS counts bytes
 
 
 if __name__ == "__main__":

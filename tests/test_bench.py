@@ -147,10 +147,10 @@ def test_a_crash_is_told_from_a_refusal():
 
 
 def test_peak_memory_is_not_that_of_a_large_parent(tiny_path):
-    script = "import kwspot.stopwatch as s; print(s._peak_rss_mb())"
-    ballast = np.ones(50_000_000)  # 400 MB, which ru_maxrss would hand on
+    script = "import kwspot.stopwatch as s; print(s._peak_rss_mib())"
+    ballast = np.ones(50_000_000)  # 381 MiB, which ru_maxrss would hand on
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert 0 < float(done.stdout) < 200 < ballast.nbytes / 1e6
+    assert 0 < float(done.stdout) < 200 < ballast.nbytes / 2**20
 
 
 def test_the_stopwatch_needs_the_standard_library_only():

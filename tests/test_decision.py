@@ -3,7 +3,6 @@ import pytest
 
 from kwspot.decision import Smoother, Trigger
 
-
 OUTPUTS = np.array([[0.3, 0.0], [0.6, 0.3], [0.9, 0.6], [0.0, 0.9]], np.float32)
 
 

@@ -47,7 +47,8 @@ class ToneModel:
         steps = state[0] + 1
         self.longest = max(self.longest, int(steps[0]))
         loudest = features[:, 12:15].reshape(2, 12).max(axis=1)  # bands around 1 kHz, 4 frames each
-        score = np.clip((loudest - 12) / 14, 0, 1).astype(np.float32)
+        energy = loudest + self.info.front_end.floor  # natural logarithm, as Kaldi has it
+        score = np.clip((energy - 12) / 14, 0, 1).astype(np.float32)
         return np.stack([1 - score, score], axis=1), [steps]
 
 
@@ -164,8 +165,9 @@ def test_a_stream_is_never_reset_between_clips(judge: Judge) -> None:
 
 
 def test_the_detector_runs_with_the_users_gate(judge: Judge) -> None:
-    # In 2.5 s between words the gate closes for longer than it looks back, and the state is fresh.
-    model, rows = ToneModel(), [*(beep(f"{n}.wav") for n in range(4)), hum("n.wav")]
+    # In 5 s between words the gate closes for longer than it looks back, and the state is fresh.
+    model, sounds = ToneModel(), (tone(0.3, 1000), silence(2.5))
+    rows = [*(beep(f"{n}.wav", *sounds) for n in range(4)), hum("n.wav")]
     gated = judge(*rows, model=model, options=replace(UNGATED, vad="energy"))
     assert model.streams > 1 + 2 * 2
     assert gated.recalls[0].hits == 4
@@ -206,15 +208,13 @@ def test_scores_of_one_in_the_negatives_leave_no_threshold(judge: Judge) -> None
     assert (matched.threshold, matched.false_alarms, matched.hits) == (None, 0, (0,))
 
 
-def test_babble_hides_soft_words_and_the_seed_decides_all(judge: Judge) -> None:
-    rows = [beep(f"{n}.wav", tone(0.3, 1000, 0.03), speaker=f"s{n % 3}") for n in range(6)]
+def test_the_seed_decides_all_that_is_drawn(judge: Judge) -> None:
+    rows = [beep(f"{n}.wav", tone(0.3, 1000, 0.03), speaker=f"s{n}") for n in range(3)]
     rows += [hum(f"h{n}.wav", 0.7, 2000.0 + 500 * n, speaker=f"h{n}") for n in range(7)]
-    conditions = tuple(map(parse_condition, ("clean", "babble:-10")))
-    options = replace(UNGATED, conditions=conditions)
+    options = replace(UNGATED, conditions=tuple(map(parse_condition, ("clean", "babble:-10"))))
     first, again = (judge(*rows, options=options) for _ in range(2))
     assert first == again
     assert [recall.condition for recall in first.recalls] == ["clean", "babble:-10"]
-    assert first.recalls[0].hits == 6
     assert judge(*rows, options=replace(options, seed=1)) != first
 
 

@@ -67,7 +67,8 @@ def test_the_seed_decides_the_bootstrap() -> None:
     assert first == again
 
 
-def test_nothing_is_said_of_people_who_are_unknown_or_alone() -> None:
+def test_nothing_is_said_of_people_who_are_unknown_alone_or_all_alike() -> None:
     rng = np.random.default_rng(0)
     assert by_speaker([True, False], ["a", ""], rng) is None
     assert by_speaker([True, False], ["a", "a"], rng) is None
+    assert by_speaker([True, True], ["a", "b"], rng) is None  # not "100 to 100 %"

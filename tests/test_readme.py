@@ -38,6 +38,13 @@ def test_python_snippets_run(snippet: str, monkeypatch: pytest.MonkeyPatch, tmp_
     exec(compile(snippet, "README.md", "exec"), {})
 
 
+def test_tables_are_those_of_the_result_files() -> None:
+    tables = re.findall(r"<!-- (benchmarks/\S+) -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert len(tables) == 2
+    for name, table in tables:
+        assert table == (ROOT / name).read_text(encoding="utf-8"), f"copy {name} into README.md"
+
+
 def test_files_that_the_readme_names_exist() -> None:
     for name in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / name).exists(), name

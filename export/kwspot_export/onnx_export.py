@@ -76,8 +76,8 @@ def parity(net: CausalConvNet, streaming: StreamingNet, model: OnnxModel) -> flo
     for step in features.split(FRAMES_PER_STEP):
         posteriors, state = model.step(step.numpy(), state)
         exported.append(posteriors)
-    differences = (np.abs(y - streamed).max() for y in (whole, np.concatenate(exported)))
-    return float(max(differences))
+    # Of numpy, not of Python: that would pass over a difference that is no number.
+    return float(np.max([np.abs(y - streamed).max() for y in (whole, np.concatenate(exported))]))
 
 
 def _graph(streaming: StreamingNet, info: ModelInfo) -> onnx.ModelProto:

@@ -17,7 +17,7 @@ FIGURES = {
     "p50_us": ("step p50, us", 0),
     "p99_us": ("step p99, us", 0),
     "start_ms": ("process start to first score, ms", 0),
-    "peak_rss_mb": ("peak RSS, MB", 1),
+    "peak_rss_mib": ("peak RSS, MiB", 1),
 }
 
 

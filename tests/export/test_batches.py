@@ -190,19 +190,20 @@ def test_an_uncertain_end_is_somewhere_in_the_target(conditions: Conditions) -> 
 def test_a_part_of_the_keyword_is_not_the_keyword() -> None:
     # Other speech is silent here, so what sounds in a negative is a part of the keyword.
     composer = composer_of(WORD, PLAIN)
-    batch = composer.batch(400, default_rng(3))
-    negatives = windows(composer, batch)[100:]
+    batch = composer.batch(240, default_rng(3))
+    negatives = windows(composer, batch)[60:]
     parts = [window for window in negatives if np.abs(window).max() > 0.05]
-    assert len(parts) > 15  # 9 % of 300 are 27, give or take 5
-    assert not batch.target[100:].any()
+    assert len(parts) > 8  # 9 % of 180 are 16, give or take 4
+    assert not batch.target[60:].any()
     word = WORD[1][int(PAD_SECONDS * SAMPLE_RATE) : -int(PAD_SECONDS * SAMPLE_RATE)]
+    size = composer.length + len(word)
+    template = np.fft.rfft(word / np.linalg.norm(word), size).conj()
     lengths = []
     for window in parts:
         loud = loud_seconds(window)
         lengths.append(loud[-1] - loud[0])
-        likeness = np.correlate(window[::1], word[::1], "valid").max()
-        likeness /= np.linalg.norm(word) * np.linalg.norm(window)
-        assert likeness < 0.9, "the keyword itself is in a negative"
+        likeness = np.fft.irfft(np.fft.rfft(window / np.linalg.norm(window), size) * template)
+        assert likeness.max() < 0.9, "the keyword itself is in a negative"
     assert min(lengths) < 0.7 * WORD_SECONDS, "some are the head or the tail"
     assert max(lengths) > 0.9 * WORD_SECONDS, "some are both in the wrong order"
 

@@ -1,3 +1,4 @@
+import copy
 import csv
 import json
 from collections.abc import Callable
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from kwspot_export.recipe import Recipe, RecipeError
+from kwspot_export.student import CausalConvNet
 from kwspot_export.train import Progress, Run, TrainingError
 from torch import Tensor
 from toy import Commanded, assert_one_sentence, start_run, write_manifest
@@ -25,6 +27,10 @@ def interrupt_at(step: int) -> Callable[[Progress], None]:
             raise Interrupted
 
     return report
+
+
+def never_called(progress: Progress) -> None:
+    raise AssertionError("a step was taken")
 
 
 def weights(path: Path) -> dict[str, Tensor]:
@@ -73,23 +79,32 @@ def test_a_run_interrupted_and_resumed_equals_one_that_was_not(
     assert_same_run(finished.folder, tmp_path)
 
 
-def test_training_changes_the_weights_and_another_seed_changes_others(finished: Run) -> None:
-    untrained = Run.__new__(Run)
-    del untrained
-    best, last = weights(finished.folder / "best.pt"), finished.net.state_dict()
-    assert not torch.equal(best["head.weight"], last["head.weight"]), "the average lags behind"
-    assert all(torch.isfinite(tensor).all() for tensor in best.values())
+def test_training_moves_every_weight_and_the_average_lags_behind(finished: Run) -> None:
+    torch.manual_seed(finished.recipe.seed)
+    recipe = finished.recipe
+    untrained = CausalConvNet(recipe.front_end.mels, 1, recipe.student).state_dict()
+    for name, trained in finished.net.state_dict().items():
+        average = finished.average.state_dict()[name]
+        assert torch.isfinite(trained).all() and torch.isfinite(average).all()
+        assert not torch.equal(trained, untrained[name]), name
+        counted = name.endswith("num_batches_tracked")
+        assert torch.equal(trained, average) == counted, name
 
 
-def test_a_finished_run_is_not_trained_further(finished: Run, recipe: Recipe, data: Path) -> None:
+def test_a_finished_run_is_not_trained_further(finished: Run) -> None:
     before = (finished.folder / "checkpoint.pt").read_bytes()
-    again = start_run(recipe, data, finished.folder)
-    assert again.fit(interrupt_at(13)) == finished.folder / "best.pt"
+    again = copy.copy(finished)
+    assert again.fit(never_called) == finished.folder / "best.pt"
     assert again.step == 12
     assert (finished.folder / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_changed_recipe_does_not_resume_a_run(finished: Run) -> None:
+    schedule = replace(finished.recipe.schedule, learning_rate=1e-4)
+    changed = copy.copy(finished)
+    changed.recipe = replace(finished.recipe, schedule=schedule)
     with pytest.raises(TrainingError, match="made by another recipe: choose another") as refusal:
-        again.recipe = replace(recipe, seed=6)
-        again.fit(interrupt_at(13))
+        changed.fit(never_called)
     assert_one_sentence(refusal.value)
 
 
@@ -233,9 +248,10 @@ def test_a_prefix_that_fits_no_clip_is_refused(
     assert_one_sentence(refusal.value)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(recipe: Recipe, data: Path, tmp_path: Path) -> None:
-    run = start_run(recipe, data, tmp_path)
+def test_a_loss_that_is_no_number_stops_the_run(finished: Run, tmp_path: Path) -> None:
+    run = copy.copy(finished)
+    run.folder, run.step, run.net = tmp_path, 0, copy.deepcopy(finished.net)
     run.net.head.bias.data.fill_(torch.nan)
     with pytest.raises(TrainingError, match="the loss is nan at step 0: lower") as refusal:
-        run.fit(lambda progress: None)
+        run.fit(never_called)
     assert_one_sentence(refusal.value)

@@ -81,6 +81,7 @@ def test_validation_scores_a_stream_as_the_runtime_does(exported: Exported) -> N
     steps = len(samples) // exported.info.step_samples
     first = 2 * steps - len(live) + exported.info.decision.smoothing
     live = live[-(2 * steps - first) :]
-    assert len(live) > 50 and np.std(live) > 0.02
-    # Validation features are float16, off by up to 1/128 each; posteriors are a third of that.
-    np.testing.assert_allclose(offline[first : 2 * steps], live, atol=0.01)
+    assert len(live) > 50
+    assert np.abs(np.diff(live)).max() > 0.01, "an output early or late would be seen"
+    # Validation features are float16, off by up to 1/256; they add up to less than this.
+    np.testing.assert_allclose(offline[first : 2 * steps], live, atol=5e-4)

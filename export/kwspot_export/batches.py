@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
 
-from kwspot.endpoints import speech_level, speech_span
+from kwspot.endpoints import speech_level, speech_regions, speech_span
 from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd
 from kwspot.manifest import spoken
 from kwspot_export import augment
@@ -26,6 +26,7 @@ from kwspot_export.student import OUTPUT_HOP
 
 WINDOW_STEPS = 30  # 2.4 s: the receptive field of 1.5 s and room to move the word
 EARLY, LATE = 0.12, 0.36  # seconds around the word's end in which the model may say so
+KEYWORD_SECONDS = 0.33, 1.1  # how long a keyword at the start of a sentence may be
 IGNORED = 0.30  # seconds before that in which the word is nearly whole and nothing is asked
 
 
@@ -46,12 +47,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Positive:
-    """A clip with the keyword: its span, and the range in which the keyword ends, in samples."""
+    """A clip with the keyword: its speech, and the range in which the keyword ends, in samples.
+
+    `alone` tells that the speech is the keyword and nothing else.
+    """
 
     index: int
     start: int
     end: int
     end_range: tuple[int, int]
+    alone: bool
 
     @property
     def certain(self) -> bool:
@@ -86,14 +91,21 @@ class Pools:
 
 def keyword_spot(corpus: Corpus, index: int, keyword: str) -> Positive:
     """Find the keyword in a clip that is the keyword, or a sentence that starts or ends with it."""
-    start, end = speech_span(corpus.audio(index))
+    samples = corpus.audio(index)
     text, word = spoken(corpus.clips[index].text), spoken(keyword)
     if text == word:
-        return Positive(index, start, end, (end, end))
-    if text.startswith(word):
-        latest = min(end, start + int(1.1 * SAMPLE_RATE))
-        return Positive(index, start, end, (min(latest, start + SAMPLE_RATE // 3), latest))
-    return Positive(index, start, end, (end, end))
+        start, end = speech_span(samples)
+        return Positive(index, start, end, (end, end), alone=True)
+    regions = speech_regions(samples)
+    start, end = regions[0][0], regions[-1][1]
+    if not text.startswith(word):
+        return Positive(index, start, end, (end, end), alone=False)
+    shortest, longest = (round(seconds * SAMPLE_RATE) for seconds in KEYWORD_SECONDS)
+    first = regions[0][1]
+    if len(regions) > 1 and shortest < first - start < longest:  # a pause after the keyword
+        return Positive(index, start, end, (first, first), alone=False)
+    end_range = min(end, start + shortest), min(end, start + longest)
+    return Positive(index, start, end, end_range, alone=False)
 
 
 def draw_pools(
@@ -159,7 +171,7 @@ class Composer:
         self.lead = front_end.window - front_end.hop  # what the first frame sees before the window
         self.length = WINDOW_STEPS * 8 * front_end.hop
         self.outputs = self.length // OUTPUT_HOP
-        self.ends_known = any(spot.certain for spot in pools.positives)
+        self.keyword_alone = any(spot.alone for spot in pools.positives)
 
     def batch(self, size: int, rng: Generator) -> Batch:
         """Compose `size` windows, a quarter of them with the keyword."""
@@ -226,7 +238,7 @@ class Composer:
         kind = rng.random()
         if kind < 0.04:
             return np.zeros(self.length, np.float32)
-        if kind < 0.13 and self.ends_known:
+        if kind < 0.13 and self.keyword_alone:
             return self._part_of_keyword(rng)
         window = np.zeros(self.length, np.float32)
         if kind < 0.35 and self.pools.hard:
@@ -253,7 +265,7 @@ class Composer:
         """Only the first or the last part of the keyword, or its parts in the wrong order."""
         spots = self.pools.positives
         spot = spots[rng.choice(len(spots), p=self.pools.positive_weights)]
-        while not spot.certain:
+        while not spot.alone:
             spot = spots[int(rng.integers(len(spots)))]
         word, _ = self._at_speed(
             self.corpus.audio(spot.index, spot.start, spot.end - spot.start), rng

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from kwspot.features import SAMPLE_RATE
 from kwspot.modelfile import FORMAT, Keyword, ModelInfo, OperatingPoint, Provenance
-
 from kwspot_export.onnx_export import export_onnx, state_specs
 from kwspot_export.recipe import Recipe
 from kwspot_export.student import FRAMES_PER_STEP, SUBSAMPLING, CausalConvNet, StreamingNet
@@ -34,7 +34,7 @@ def publish(run: Run, path: Path) -> ModelInfo:
 def describe(run: Run, net: CausalConvNet, score: Score) -> ModelInfo:
     """Put together what the model file will say of itself."""
     recipe = run.recipe
-    lengths = [s.end - s.start for s in run.composer.pools.positives if s.certain]
+    lengths = [s.end - s.start for s in run.composer.pools.positives if s.alone]
     points = {
         # Rounded up: a hair lower and there would be more false alarms than promised.
         name: OperatingPoint(math.ceil(score.threshold(rate) * 1e4) / 1e4, rate)
@@ -77,8 +77,8 @@ def _card(run: Run, info: ModelInfo, net: CausalConvNet, score: Score, differenc
 
 Hears «{recipe.keyword}». Licence of the weights: {info.provenance.licence}.
 
-A causal convolutional net of {parameters:,} parameters over {info.front_end.mels} log-mel bands; one
-output each {1000 * info.output_samples // SAMPLE_RATE} ms, which depends on the \
+A causal convolutional net of {parameters:,} parameters over {info.front_end.mels} log-mel bands;
+one output each {1000 * info.output_samples // SAMPLE_RATE} ms, which depends on the \
 {info.receptive_field * 10} ms before it. float32 ONNX; streamed \
 outputs of torch and ONNX Runtime differ by at most {difference:.1g}.
 

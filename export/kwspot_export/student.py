@@ -8,7 +8,8 @@ A block is `relu(BN(conv(x)) + x)`. Normalisation and the skip are linear, so th
 convolution's own weights (re-parameterisation as in RepVGG, Ding et al. 2021): what is exported
 is a plain chain of convolutions.
 
-Letters in shapes: B batch, T frames (10 ms), U outputs (40 ms), F mel bands, C channels, K keywords.
+Letters in shapes: B batch, T frames (10 ms), U outputs (40 ms), F mel bands, C channels,
+K keywords.
 """
 
 from collections.abc import Sequence

@@ -124,7 +124,7 @@ def draw_trials(
         for snr in BABBLE_SNRS:
             for _ in range(1 if snr is None else 2):
                 trials.append(_in_silence(clip, snr, composer, rng))
-                ends.append(BEFORE + spot.end / SAMPLE_RATE)
+                ends.append(BEFORE + spot.end_range[1] / SAMPLE_RATE)
     longest = max(len(trial) for trial in trials)
     longest += -longest % (SUBSAMPLING * front_end.hop)
     padded = [np.pad(trial, (0, longest - len(trial))) for trial in trials]

@@ -78,7 +78,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         provenance=Provenance("Apache-2.0", "none", "random weights", {"torch": "any"}),
     )
     path = tmp_path_factory.mktemp("exported") / "random.onnx"
-    with _records_of("torch") as said:
+    with _records_of("torch.onnx") as said:
         difference = export_onnx(net, info, path)
     return Exported(net, info, path, difference, said)
 

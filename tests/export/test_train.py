@@ -160,6 +160,8 @@ def test_held_out_speakers_and_validation_clips_are_not_trained_on(finished: Run
         for index in part
     }
     assert names(finished, np.array(sorted(drawn))) <= learnt
+    scored = set(split.validation_negatives) | set(split.validation_positives)
+    assert not drawn & scored, "thresholds must not rest on what was trained on"
 
 
 def test_synthetic_voices_are_not_held_out(finished: Run) -> None:

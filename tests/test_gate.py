@@ -22,7 +22,7 @@ def test_opens_for_words_and_closes_after_the_hang_over(vad: str, level_db: int)
     assert not any(states[16:48])  # after the detector has learned the noise, before the words
     assert abs(first * 0.08 - 4.0) < 0.25 or first < 10
     assert states[55]
-    assert last * 0.08 < 5.0 + HANG_OVER + 0.8
+    assert last * 0.08 < 5.0 + HANG_OVER + 1.0  # the webrtc detector itself holds on for 0.8 s
 
 
 def test_off_is_always_open() -> None:

@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,7 @@ class Run:
     def fit(self, report: Callable[[Progress], None]) -> Path:
         """Train to the end, from the last checkpoint if there is one; return the best weights."""
         self._resume()
-        trials = self._trials()
-        schedule = self.recipe.schedule
+        trials, schedule = self.trials, self.recipe.schedule
         mine_at = {int(share * schedule.steps) for share in schedule.mine_at}
         stops = sorted(mine_at | {schedule.steps})
         while self.step < schedule.steps:
@@ -207,7 +207,7 @@ class Run:
 
     def score(self, net: CausalConvNet) -> Score:
         """Score weights on the validation streams."""
-        return validate(net, self._trials(), self.recipe.decision.smoothing)
+        return validate(net, self.trials, self.recipe.decision.smoothing)
 
     def best_net(self) -> CausalConvNet:
         """Load the best weights of the run, ready for export."""
@@ -215,7 +215,9 @@ class Run:
         net.load_state_dict(torch.load(self.folder / "best.pt", map_location="cpu"))
         return net
 
-    def _trials(self) -> Trials:
+    @cached_property
+    def trials(self) -> Trials:
+        """The validation streams, composed on first use: a minute for the recipe of alexa."""
         rng = np.random.default_rng([self.recipe.seed, 3 << 40])
         recipe, split = self.recipe, self.split
         pools = draw_pools(self.corpus, recipe, split.validation, split.validation_positives, rng)

@@ -51,6 +51,9 @@ SENTENCE_START = spoken_clips(
 SENTENCE_END = spoken_clips(
     "Turn it up, beep boop.", other_words(default_rng(2), 3), silence(0.12), keyword(default_rng(1))
 )
+SENTENCE_PAUSE = spoken_clips(
+    "Beep boop. Turn it up!", keyword(default_rng(1)), silence(0.35), other_words(default_rng(2), 3)
+)
 SILENT = ("silence", silence(1.0))
 
 
@@ -227,9 +230,10 @@ def test_hard_negatives_are_placed_so_that_the_fooling_moment_counts() -> None:
     [
         (WORD, PAD_SECONDS, PAD_SECONDS + WORD_SECONDS, True),
         (SENTENCE_START, PAD_SECONDS, PAD_SECONDS + WORD_SECONDS, False),
+        (SENTENCE_PAUSE, PAD_SECONDS, PAD_SECONDS + WORD_SECONDS, True),
         (SENTENCE_END, PAD_SECONDS, len(SENTENCE_END[1]) / SAMPLE_RATE - PAD_SECONDS, True),
     ],
-    ids=["word", "start of sentence", "end of sentence"],
+    ids=["word", "start of sentence", "before a pause", "end of sentence"],
 )
 def test_the_keyword_is_found_in_its_clip(
     sentence: tuple[str, FloatArray], begin: float, end: float, certain: bool
@@ -238,6 +242,7 @@ def test_the_keyword_is_found_in_its_clip(
     first, last = (sample / SAMPLE_RATE for sample in spot.end_range)
     assert spot.index == 1
     assert spot.certain == certain
+    assert spot.alone == (sentence is WORD)
     assert spot.start / SAMPLE_RATE == pytest.approx(begin, abs=ENDPOINT)
     assert first - ENDPOINT < end < last + ENDPOINT
     if certain:

@@ -88,4 +88,7 @@ def _decode(
             if progress is not None:
                 progress(i + 1, len(clips))
     partial.rename(data)
-    np.save(index, offsets)
+    # The index is what a later run looks for, so it appears last and whole.
+    draft = index.with_suffix(".partial.npy")
+    np.save(draft, offsets)
+    draft.rename(index)

@@ -282,13 +282,14 @@ def _split(clips: list[Clip], recipe: Recipe) -> Split:
     keyword_prefixes = tuple(group.prefix for group in data.positives)
     negative_prefixes = tuple(group.prefix for group in data.negatives)
     trained_on = (*negative_prefixes, *data.confusables, *data.noises, *data.rooms)
+    ignored = {spoken(text) for text in data.ignored_texts}
     held_out = _held_out_speakers(clips, keyword_prefixes, data.hold_out_every)
     train, positives, validation, validation_positives, validation_negatives = (
         [] for _ in range(5)
     )
     for i, clip in enumerate(clips):
         aside = clip.role == "validation" or clip.speaker in held_out
-        if spoken(clip.text) in data.ignored_texts:
+        if spoken(clip.text) in ignored:
             continue
         if clip.mentions(recipe.keyword):
             if clip.name.startswith(keyword_prefixes):

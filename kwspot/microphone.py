@@ -31,7 +31,7 @@ OVERFLOW_LOG_SECONDS = 10.0  # of audio
 SILENCE_SECONDS = 10.0  # of audio
 SILENCE_PEAK = 1e-4  # 3 steps of int16: the noise of any open microphone is louder
 
-_PIPE_HINT = "`arecord -t raw -f S16_LE -r 16000 -c 1 | kwspot listen --input -`"
+_PIPE_HINT = "`arecord -t raw -f S16_LE -r 16000 -c 1 | kwspot listen --model alexa --input -`"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import argparse
 
 from kwspot.model import load_model, shipped_models
-from kwspot.modelfile import dump_info
+from kwspot.modelfile import SENSITIVITIES, dump_info
 
 HELP = "show what a model file says of itself"
 
@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
         f"  decision  mean of {info.decision.smoothing} outputs, {info.decision.refractory} s apart"
     )
     for keyword in info.keywords:
-        for sensitivity, point in keyword.operating_points.items():
+        for sensitivity in SENSITIVITIES:
+            point = keyword.operating_points[sensitivity]
             print(
                 f"  {keyword.label}, {sensitivity:<7} threshold {point.threshold:.3f}, "
                 f"{point.false_alarms_per_hour:g} false alarms an hour on validation streams"

@@ -36,7 +36,9 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that replace what the model file says."""
     group = parser.add_argument_group("instead of what the model file says")
     group.add_argument("--threshold", type=_share, help="score that counts, above 0 to 1")
-    group.add_argument("--sensitivity", choices=SENSITIVITIES, default="medium")
+    group.add_argument(
+        "--sensitivity", choices=SENSITIVITIES, default="medium", help="(default: medium)"
+    )
     group.add_argument("--vad", choices=VOICES, default="webrtc", help="gate (default: webrtc)")
     group.add_argument("--refractory", type=_seconds, help="seconds between two detections")
 

@@ -1,4 +1,4 @@
-"""`kwspot train`: from a recipe and a data folder to a model file."""
+"""Train a keyword model from a recipe and a folder of recordings; interrupted, it resumes."""
 
 import argparse
 import logging

@@ -27,13 +27,15 @@ BEFORE, AFTER = 1.5, 1.0  # seconds of low noise around a positive
 SILENCE_DB = -72.0
 BABBLE_SNRS = (None, 10.0, 5.0)
 BLOCK = 2.0  # seconds; false alarms closer than this are one
+HIGHEST_PEAKS = 10  # peaks that a threshold is calibrated on; further down the line bends
 
 
 @dataclass(frozen=True)
 class Trials:
     """Validation features, float16. `negatives`: long streams (T, F); `positives`: (P, T, F).
 
-    `ends` (P,) is where each positive's word ends, in seconds; `hours` is the negatives' length.
+    The first of the negatives is as recorded, the others are worsened. `ends` (P,) is where each
+    positive's word ends, in seconds; `hours` is the length of all negatives.
     """
 
     negatives: list[Tensor]
@@ -50,6 +52,7 @@ class Score:
     hits: npt.NDArray[np.float32]  # best score of each positive
     alarms: npt.NDArray[np.float32]  # best score of each 2 s of negatives
     hours: float
+    recorded: int  # how many of the alarms, the first ones, are of sound as recorded
 
     @property
     def merit(self) -> float:
@@ -61,6 +64,20 @@ class Score:
         ranked = np.sort(self.alarms)[::-1]
         allowed = int(per_hour * self.hours)
         return float(np.nextafter(ranked[min(allowed, len(ranked) - 1)], np.float32(2)))
+
+    def calibrated(self, per_hour: float) -> float:
+        """Return the threshold for `per_hour` false alarms an hour in sound as recorded.
+
+        The number of peaks above a threshold falls about exponentially with its logit. A line
+        through the highest ones reaches rates that a stream is too short to count, and does not
+        hang on a single peak.
+        """
+        peaks = np.sort(self.alarms[: self.recorded].astype(np.float64))[::-1][:HIGHEST_PEAKS]
+        peaks = np.clip(peaks, 1e-6, 1 - 1e-6)
+        ranks = np.arange(len(peaks)) + 0.5
+        slope, offset = np.polyfit(np.log(peaks / (1 - peaks)), np.log(ranks), 1)
+        wanted = np.log(per_hour * self.recorded * BLOCK / 3600)
+        return float(1 / (1 + np.exp(-(wanted - offset) / min(slope, -1e-3))))
 
 
 def string_together(
@@ -171,15 +188,13 @@ def validate(
 ) -> Score:
     """Score a student on validation streams; a hit is within the word to 1 s after its end."""
     net.eval()
-    alarms = np.concatenate(
-        [_block_peaks(smoothed_scores(net, stream, smoothing)) for stream in trials.negatives]
-    )
+    alarms = [_block_peaks(smoothed_scores(net, stream, smoothing)) for stream in trials.negatives]
     hits = []
     for features, end in zip(trials.positives, trials.ends, strict=True):
         scores = smoothed_scores(net, features, smoothing)
         heard = (np.arange(len(scores)) + 1) * OUTPUT_HOP / SAMPLE_RATE
         hits.append(scores[(heard > end - 1.0) & (heard < end + 1.0)].max())
-    score = Score({}, np.array(hits), alarms, trials.hours)
+    score = Score({}, np.array(hits), np.concatenate(alarms), trials.hours, len(alarms[0]))
     for rate in rates:
         score.recall[rate] = float(np.mean(score.hits >= score.threshold(rate)))
     return score

@@ -59,11 +59,11 @@ class Item:
 ITEMS = (
     Item("hm_omega", "en-us", -2.0, ("Alaska is cold in winter.",)),
     Item("bf_emma", "en-gb", 0.0, ("Alexa.",)),
-    Item("bm_lewis", "en-gb", -4.0, ("The election is next week.",)),
+    Item("am_eric", "en-us", -4.0, ("The election is next week.",)),
     Item("ff_siwis", "en-us", -1.0, ("She drives a Lexus.",)),
-    Item("am_eric", "en-us", -3.0, ("Alexa,", "turn on the kitchen light.")),
+    Item("bm_lewis", "en-gb", -3.0, ("Alexa,", "turn on the kitchen light.")),
     Item("zf_xiaoyi", "en-us", -5.0, ("Melissa has an electric car.",)),
-    Item("bm_lewis", "en-gb", 0.0, ("I like Sam.",)),
+    Item("am_eric", "en-us", -2.0, ("A lesson in history.",)),
     Item("af_kore", "en-us", -6.0, ("Alexa,", "what time is it?")),
     Item("hm_omega", "en-us", -3.0, ("Electric.",)),
 )

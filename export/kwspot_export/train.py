@@ -133,6 +133,7 @@ class Run:
                 self._mine()
             stop = next(s for s in stops if s > self.step)
             self._learn(stop, trials, report)
+        self._average_best_and_last(trials)
         return self.folder / "best.pt"
 
     def _learn(self, stop: int, trials: Trials, report: Callable[[Progress], None]) -> None:
@@ -184,6 +185,17 @@ class Run:
         self.optimizer.step()
         _move_average(self.average, self.net, min(schedule.average_decay, 1 - 1 / (self.step + 1)))
         return float(loss.detach())
+
+    def _average_best_and_last(self, trials: Trials) -> None:
+        """Keep the mean of the best and the last weights instead of the best, if it does better."""
+        net = self.best_net().to(self.device)
+        _move_average(net, self.average, 0.5)
+        score = validate(net, trials, self.recipe.decision.smoothing)
+        if score.merit >= self.best:
+            log.info("the mean of the best and the last weights is best: merit %.4f", score.merit)
+            self.best = score.merit
+            torch.save(net.state_dict(), self.folder / "best.pt")
+            self._save()
 
     def _mine(self) -> None:
         rng = np.random.default_rng([self.recipe.seed, self.step, 2])

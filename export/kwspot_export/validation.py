@@ -74,7 +74,8 @@ class Score:
         """
         peaks = np.sort(self.alarms[: self.recorded].astype(np.float64))[::-1][:HIGHEST_PEAKS]
         peaks = np.clip(peaks, 1e-6, 1 - 1e-6)
-        ranks = np.arange(len(peaks)) + 0.5
+        # As many peaks of an equally long new stream are expected above the kth highest as k.
+        ranks = np.arange(len(peaks)) + 1
         slope, offset = np.polyfit(np.log(peaks / (1 - peaks)), np.log(ranks), 1)
         wanted = np.log(per_hour * self.recorded * BLOCK / 3600)
         return float(1 / (1 + np.exp(-(wanted - offset) / min(slope, -1e-3))))

@@ -95,12 +95,12 @@ No clip of role `test` was trained on, or used to choose a checkpoint or a thres
 
 ## Thresholds
 
-Chosen on {score.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded, by a line \
-through the {HIGHEST_PEAKS} highest peaks;
-0.1 and 0.5 an hour lie beyond what so few hours can count. Recall is that of {len(score.hits)} validation
-trials of few voices, mostly in babble at 10 and 5 dB, and no promise for other voices.
+Chosen on {score.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded, by a
+line through the {HIGHEST_PEAKS} highest peaks; 0.1 and 0.5 an hour lie beyond what so few hours can
+count. Recall is that of {len(score.hits)} validation trials of few voices, mostly in babble at 10
+and 5 dB, and no promise for other voices.
 
-| sensitivity | threshold | false alarms an hour, at most | recall there, % |
+| sensitivity | threshold | false alarms an hour | recall there, % |
 |---|---|---|---|
 {points}
 

@@ -107,7 +107,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay
         )
-        self.step, self.best = 0, -1.0
+        self.step, self.best, self.finished = 0, -1.0, False
 
     def trained_sources(self) -> dict[str, tuple[int, float]]:
         """Count the clips and hours that the student learns from, by manifest source."""
@@ -133,7 +133,8 @@ class Run:
                 self._mine()
             stop = next(s for s in stops if s > self.step)
             self._learn(stop, trials, report)
-        self._average_best_and_last(trials)
+        if not self.finished:
+            self._average_best_and_last(trials)
         return self.folder / "best.pt"
 
     def _learn(self, stop: int, trials: Trials, report: Callable[[Progress], None]) -> None:
@@ -195,7 +196,8 @@ class Run:
             log.info("the mean of the best and the last weights is best: merit %.4f", score.merit)
             self.best = score.merit
             torch.save(net.state_dict(), self.folder / "best.pt")
-            self._save()
+        self.finished = True
+        self._save()
 
     def _mine(self) -> None:
         rng = np.random.default_rng([self.recipe.seed, self.step, 2])
@@ -250,6 +252,7 @@ class Run:
             "recipe": asdict(self.recipe),
             "step": self.step,
             "best": self.best,
+            "finished": self.finished,
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -272,7 +275,7 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.composer.pools.hard = [Hard(*place) for place in state["hard"]]
-        self.step, self.best = state["step"], state["best"]
+        self.step, self.best, self.finished = state["step"], state["best"], state["finished"]
         log.info("resumed at step %d", self.step)
 
 

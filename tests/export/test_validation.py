@@ -9,7 +9,8 @@ from kwspot.features import SAMPLE_RATE, FrontEnd
 
 
 def score(alarms: list[float], hits: list[float], hours: float) -> Score:
-    return Score({}, np.array(hits, np.float32), np.array(alarms, np.float32), hours)
+    peaks = np.array(alarms, np.float32)
+    return Score({}, np.array(hits, np.float32), peaks, hours, recorded=len(peaks))
 
 
 @pytest.mark.parametrize("per_hour", [0.1, 0.5, 1.0, 2.0, 3.9])
@@ -25,6 +26,29 @@ def test_a_threshold_allows_no_more_false_alarms_than_asked_for(per_hour: float)
 def test_thresholds_count_equal_peaks_together() -> None:
     scored = score([0.9, 0.5, 0.5, 0.5, 0.1], [1.0], hours=1.0)
     assert np.sum(scored.alarms >= scored.threshold(2.0)) == 1
+
+
+def test_a_calibrated_threshold_keeps_its_rate_on_a_new_stream() -> None:
+    rng = np.random.default_rng(0)
+
+    def peaks(hours: float) -> np.ndarray:
+        """Logistic scores: their number above a threshold falls exponentially with its logit."""
+        return 1 / (1 + np.exp(4 - rng.exponential(1.0, int(hours * 1800))))
+
+    rates = []
+    for _ in range(100):
+        threshold = score(peaks(2.0).tolist(), [1.0], hours=2.0).calibrated(2.0)
+        rates.append(np.sum(peaks(20.0) >= threshold) / 20)
+    # Ten peaks tell a rate to about a third; over a hundred streams that averages out.
+    assert 1.2 < np.median(rates) < 3.0
+
+
+def test_calibrated_thresholds_fall_with_the_rate_beyond_what_the_stream_can_count() -> None:
+    rng = np.random.default_rng(1)
+    scored = score(rng.random(3600).tolist(), [1.0], hours=2.0)
+    thresholds = [scored.calibrated(rate) for rate in (0.01, 0.1, 0.5, 2.0)]
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert 0 < thresholds[-1] < thresholds[0] < 1
 
 
 def test_merit_is_the_mean_recall() -> None:

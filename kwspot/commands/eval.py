@@ -63,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
         result = evaluate(model, clips, options, counter.show)
     print(text_report(result, options, origin))
     if args.output is not None:
-        _write(args.output, json_report(result, options, origin, args.manifest))
+        _write(
+            args.output, json_report(result, options, origin, [Path(m).name for m in args.manifest])
+        )
     if args.markdown is not None:
         _write(args.markdown, markdown_report(result, options, origin))
     return 0

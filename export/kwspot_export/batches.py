@@ -18,6 +18,7 @@ from kwspot.endpoints import speech_level, speech_regions, speech_span
 from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd
 from kwspot.manifest import spoken
 from kwspot_export import augment
+from kwspot_export.acoustics import Acoustics
 from kwspot_export.augment import Conditions
 from kwspot_export.corpus import Corpus
 from kwspot_export.frontend import NO_WARP, WARPS
@@ -167,6 +168,15 @@ class Composer:
         self.corpus = corpus
         self.pools = pools
         self.conditions = conditions
+        self.acoustics = Acoustics(
+            corpus,
+            pools.rooms,
+            pools.babble,
+            pools.noises,
+            pools.negatives,
+            pools.negative_weights,
+            conditions,
+        )
         self.front_end = front_end
         self.lead = front_end.window - front_end.hop  # what the first frame sees before the window
         self.length = WINDOW_STEPS * 8 * front_end.hop
@@ -183,7 +193,7 @@ class Composer:
                 dry, target[row], certain[row] = self._positive(rng)
             else:
                 dry = self._negative(rng)
-            audio[row, self.lead :] = self.worsen(dry, rng)
+            audio[row, self.lead :] = self.acoustics.worsen(dry, rng)
         # Most voices are near the middle, few at the ends.
         warp = rng.triangular(0, NO_WARP, len(WARPS) - 1, size).round().astype(np.int64)
         return Batch(audio, warp, target, certain)
@@ -229,7 +239,7 @@ class Composer:
         length = before if before is not None else len(window) - int(after or 0)
         if length <= 0:
             return
-        speech = self._crop(index, min(length, self.length), rng)
+        speech = self.corpus.crop(index, min(length, self.length), rng)
         gain = level / speech_level(speech) * 10 ** (rng.uniform(-9, 3) / 20)
         position = before - len(speech) if before is not None else int(after or 0)
         _place(window, speech * np.float32(gain), position)
@@ -254,7 +264,7 @@ class Composer:
                 index = int(rng.choice(self.pools.confusables))
             else:
                 index = int(rng.choice(self.pools.negatives, p=self.pools.negative_weights))
-            clip, _ = self._at_speed(self._crop(index, self.length - position, rng), rng)
+            clip, _ = self._at_speed(self.corpus.crop(index, self.length - position, rng), rng)
             now = speech_level(clip)
             level = level or now
             _place(window, clip * np.float32(level / now), position)
@@ -290,47 +300,6 @@ class Composer:
             return samples, 1.0
         speed = float(rng.uniform(*self.conditions.speed))
         return augment.change_speed(samples, speed), speed
-
-    def _crop(self, index: int, length: int, rng: Generator) -> FloatArray:
-        spare = self.corpus.length(index) - length
-        start = int(rng.integers(spare)) if spare > 0 else 0
-        return self.corpus.audio(index, start, length)
-
-    def worsen(self, dry: FloatArray, rng: Generator) -> FloatArray:
-        """Apply room, channel, noise, device floor and level: (N,) -> (N,)."""
-        how = self.conditions
-        level = speech_level(dry) if dry.any() else 0.05
-        response = None
-        if rng.random() < how.room_share and self.pools.rooms:
-            response = self.pools.rooms[int(rng.integers(len(self.pools.rooms)))]
-        noisy = dry
-        if rng.random() < how.noise_share:
-            noise, snr_db = self._noise(len(dry), rng)
-            noisy = augment.add_at_snr(dry, noise, float(rng.uniform(*snr_db)), level)
-        channel = rng if rng.random() < how.channel_share else None
-        if response is not None or channel is not None:
-            noisy = augment.room_and_channel(noisy, response, channel)
-        rms = float(np.sqrt(np.mean(noisy**2)) + 1e-9)
-        gain = 10 ** (rng.uniform(*how.level_db) / 20) / rms
-        floor = 10 ** (rng.uniform(*how.floor_db) / 20)
-        hiss = rng.standard_normal(len(noisy), np.float32) * np.float32(floor)
-        return np.clip(noisy * np.float32(gain) + hiss, -1, 1)
-
-    def _noise(self, length: int, rng: Generator) -> tuple[FloatArray, tuple[float, float]]:
-        """Draw noise and the range of its signal-to-noise ratio."""
-        how = self.conditions
-        kind = rng.random()
-        if kind < 0.5:
-            start = int(rng.integers(len(self.pools.babble) - length))
-            return self.pools.babble[start : start + length], how.babble_snr_db
-        if kind < 0.62:
-            return augment.coloured_noise(length, rng), how.snr_db
-        if kind < 0.72:
-            index = int(rng.choice(self.pools.negatives, p=self.pools.negative_weights))
-        else:
-            index = int(rng.choice(self.pools.noises))
-        noise = self._crop(index, length, rng)
-        return np.resize(noise, length), how.snr_db
 
 
 def _place(window: FloatArray, clip: FloatArray, position: int) -> None:

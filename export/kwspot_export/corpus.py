@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import Generator
 
 from kwspot.errors import AudioError
 from kwspot.features import SAMPLE_RATE, FloatArray
@@ -39,6 +40,12 @@ class Corpus:
         if length is not None:
             end = min(end, begin + length)
         return self._samples[begin:end].astype(np.float32) / 32768
+
+    def crop(self, index: int, length: int, rng: Generator) -> FloatArray:
+        """Return `length` samples from anywhere in clip `index`, or all of a shorter clip."""
+        spare = self.length(index) - length
+        start = int(rng.integers(spare)) if spare > 0 else 0
+        return self.audio(index, start, length)
 
     @classmethod
     def open(

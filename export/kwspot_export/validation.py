@@ -98,7 +98,9 @@ def string_together(
 def worsened(samples: FloatArray, composer: Composer, rng: Generator) -> FloatArray:
     """Worsen a long stream piece by piece, each piece in conditions of its own."""
     size = STREAM_SECONDS * SAMPLE_RATE
-    pieces = [composer.worsen(samples[i : i + size], rng) for i in range(0, len(samples), size)]
+    pieces = [
+        composer.acoustics.worsen(samples[i : i + size], rng) for i in range(0, len(samples), size)
+    ]
     return np.concatenate(pieces)
 
 

@@ -253,7 +253,7 @@ def test_worsening_sets_the_level_and_keeps_the_length(finished: Run) -> None:
     composer = finished.composer
     dry = other_words(default_rng(0), 10)
     for seed in range(12):
-        worse = composer.worsen(dry, default_rng(seed))
+        worse = composer.acoustics.worsen(dry, default_rng(seed))
         level_db = 20 * np.log10(np.sqrt(np.mean(worse**2)))
         low, high = composer.conditions.level_db
         assert len(worse) == len(dry) and worse.dtype == np.float32
@@ -262,7 +262,7 @@ def test_worsening_sets_the_level_and_keeps_the_length(finished: Run) -> None:
 
 def test_worsened_silence_is_a_faint_hiss_or_noise(finished: Run) -> None:
     composer = Composer(finished.corpus, finished.composer.pools, FrontEnd(), PLAIN)
-    worse = composer.worsen(silence(1.0), default_rng(0))
+    worse = composer.acoustics.worsen(silence(1.0), default_rng(0))
     assert 20 * np.log10(np.std(worse)) == pytest.approx(-90.0, abs=0.5)  # dB, a random sequence
 
 

@@ -32,7 +32,7 @@ from kwspot_export.augment import Conditions
 from kwspot_export.batches import Batch, Composer, Hard, draw_pools
 from kwspot_export.corpus import Corpus
 from kwspot_export.frontend import LogMel
-from kwspot_export.objectives import frame_cross_entropy, max_pooling
+from kwspot_export.objectives.keyword import frame_cross_entropy, max_pooling
 from kwspot_export.recipe import Recipe
 from kwspot_export.student import CausalConvNet
 from kwspot_export.validation import Score, Trials, draw_trials, validate

@@ -3,7 +3,7 @@ from math import exp, log, log1p
 
 import pytest
 import torch
-from kwspot_export.objectives import (
+from kwspot_export.objectives.keyword import (
     HARDEST,
     POSITIVE_WEIGHT,
     frame_cross_entropy,

@@ -1,0 +1,1 @@
+"""What a student is asked, one file an idea: keywords, and what teachers know."""

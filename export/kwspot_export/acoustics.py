@@ -7,10 +7,13 @@ import numpy.typing as npt
 from numpy.random import Generator
 
 from kwspot.endpoints import speech_level
-from kwspot.features import FloatArray
+from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot_export import augment
 from kwspot_export.augment import Conditions
 from kwspot_export.corpus import Corpus
+
+BABBLE_TALKERS = 3, 4, 6, 6, 8  # how many speak at once, in stretches of
+BABBLE_SAMPLES = 120 * SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,10 @@ class Acoustics:
             index = int(rng.choice(self.noises))
         noise = self.corpus.crop(index, length, rng)
         return np.resize(noise, length), how.snr_db
+
+
+def draw_babble(corpus: Corpus, speech: npt.NDArray[np.int64], rng: Generator) -> FloatArray:
+    """Mix ten minutes of babble, of few talkers and many, from clips of speech."""
+    return np.concatenate(
+        [augment.babble(corpus, speech, n, BABBLE_SAMPLES, rng) for n in BABBLE_TALKERS]
+    )

@@ -32,9 +32,7 @@ class Bank:
     def __init__(self, shards: list[npt.NDArray[np.float16]]) -> None:
         self._shards = shards
 
-    def features(
-        self, rows: npt.NDArray[np.int64], variants: npt.NDArray[np.int64]
-    ) -> Tensor:
+    def features(self, rows: npt.NDArray[np.int64], variants: npt.NDArray[np.int64]) -> Tensor:
         """Return features of segments in one of their places each: (B,), (B,) -> (B, T, F)."""
         picked = [
             self._shards[row // SHARD][row % SHARD, variant]

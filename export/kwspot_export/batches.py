@@ -18,7 +18,7 @@ from kwspot.endpoints import speech_level, speech_regions, speech_span
 from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd
 from kwspot.manifest import spoken
 from kwspot_export import augment
-from kwspot_export.acoustics import Acoustics
+from kwspot_export.acoustics import Acoustics, draw_babble
 from kwspot_export.augment import Conditions
 from kwspot_export.corpus import Corpus
 from kwspot_export.frontend import NO_WARP, WARPS
@@ -140,7 +140,6 @@ def draw_pools(
                 f"{recipe.name}: the clips for training or those for validation hold no {part}"
             )
     spots = [keyword_spot(corpus, int(i), recipe.keyword) for i in positives]
-    minutes = 60 * SAMPLE_RATE
     return Pools(
         positives=spots,
         positive_weights=weights(positives, data.positives, by_length=False),
@@ -150,12 +149,7 @@ def draw_pools(
         noises=noises,
         room_indices=starting(data.rooms),
         rooms=augment.room_responses(corpus, starting(data.rooms).tolist()),
-        babble=np.concatenate(
-            [
-                augment.babble(corpus, speech, talkers, 2 * minutes, rng)
-                for talkers in (3, 4, 6, 6, 8)
-            ]
-        ),
+        babble=draw_babble(corpus, speech, rng),
     )
 
 

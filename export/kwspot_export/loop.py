@@ -131,9 +131,7 @@ def _save(
     processes.wait()
 
 
-def _resume(
-    net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, settings: dict
-) -> int:
+def _resume(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, settings: dict) -> int:
     path = folder / "checkpoint.pt"
     if not path.exists():
         return 0

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kwspot.errors import KwspotError
 from kwspot.features import FrontEnd
@@ -92,16 +93,11 @@ def read_recipe(path: str | Path) -> Recipe:
     and for a value of the wrong kind.
     """
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not a TOML file: {error}") from error
+    table = read_table(path)
     data = table.get("data")
     if isinstance(data, dict):
         for kind in {"positives", "negatives"} & data.keys():
-            data[kind] = _groups(data[kind], f"{path}, data, {kind}")
+            data[kind] = groups(data[kind], f"{path}, data, {kind}")
     recipe = read_record(Recipe, table, str(path), RecipeError)
     for sensitivity in SENSITIVITIES:
         if sensitivity not in recipe.false_alarms_per_hour:
@@ -109,7 +105,17 @@ def read_recipe(path: str | Path) -> Recipe:
     return recipe
 
 
-def _groups(weights: object, where: str) -> list[dict[str, object]]:
+def read_table(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raise RecipeError for one that is missing or no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not a TOML file: {error}") from error
+
+
+def groups(weights: object, where: str) -> list[dict[str, object]]:
     """Turn the table of weights by prefix into a list of groups."""
     if not isinstance(weights, dict):
         raise RecipeError(f"{where}: expected a table, found {weights!r}")

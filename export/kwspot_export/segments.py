@@ -56,9 +56,7 @@ class Segments:
         return digest.hexdigest()[:16]
 
 
-def draw_segments(
-    corpus: Corpus, groups: Sequence[Group], count: int, rng: Generator
-) -> Segments:
+def draw_segments(corpus: Corpus, groups: Sequence[Group], count: int, rng: Generator) -> Segments:
     """Draw `count` segments; a group has its share of them by weight, each clip by its length.
 
     Raises RecipeError for a group without clips.

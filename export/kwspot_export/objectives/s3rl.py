@@ -8,6 +8,7 @@ D width of a code.
 """
 
 import torch
+from numpy.random import Generator
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,9 +41,7 @@ def balanced(loss: Tensor) -> Tensor:
     return loss / loss.detach().clamp_min(torch.finfo(loss.dtype).tiny)
 
 
-def codebook(
-    predicted: Tensor, codes: Tensor, masked: Tensor, temperature: float = 0.1
-) -> Tensor:
+def codebook(predicted: Tensor, codes: Tensor, masked: Tensor, temperature: float = 0.1) -> Tensor:
     """L_tcode: contrastive prediction of the teacher's quantised vectors where input was masked.
 
     predicted (b, U, D), codes (b, U, D), masked (b, U) bool -> scalar. At each masked output the
@@ -62,11 +61,9 @@ def codebook(
     return (loss * masked).sum() / masked.sum().clamp_min(1)
 
 
-def draw_masks(
-    shape: tuple[int, int], start_share: float, span: int, generator: torch.Generator
-) -> Tensor:
+def draw_masks(shape: tuple[int, int], start_share: float, span: int, rng: Generator) -> Tensor:
     """Draw wav2vec 2.0's masks: spans of `span` outputs that begin anywhere -> bool (b, U)."""
-    starts = torch.rand(shape, generator=generator) < start_share
+    starts = torch.from_numpy(rng.random(shape) < start_share)
     masked = torch.zeros(shape, dtype=torch.bool)
     for shift in range(span):
         masked[:, shift:] |= starts[:, : shape[1] - shift]

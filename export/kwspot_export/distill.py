@@ -1,0 +1,174 @@
+"""Distillation, from manifests and teachers to an encoder.
+
+```
+manifests -> corpus -> segments --clean--> teachers -> target cache --------+
+                          |                                                 v
+                          +-- rooms, noise --> bank -> student -> hidden -> lesson -> loss
+```
+
+A run lives in a folder: `checkpoint.pt` (all that resuming needs), `metrics.jsonl`, and at the end
+`encoder.pt`.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from kwspot.manifest import Clip, read_manifests
+from kwspot_export import augment, processes
+from kwspot_export.acoustics import Acoustics, draw_babble
+from kwspot_export.augment import Conditions
+from kwspot_export.bank import Bank
+from kwspot_export.corpus import Corpus
+from kwspot_export.distill_recipe import DistillRecipe, FinetuneRecipe, Sound
+from kwspot_export.encoder_file import save_encoder
+from kwspot_export.encoders import build_encoder
+from kwspot_export.lessons import open_lesson
+from kwspot_export.loop import Step, Terms, TrainingError, learn
+from kwspot_export.objectives.s3rl import draw_masks
+from kwspot_export.recipe import RecipeError
+from kwspot_export.segments import WINDOW_OUTPUTS, Segments, draw_segments
+from kwspot_export.student import SUBSAMPLING
+from kwspot_export.targets import TargetCache
+from kwspot_export.teachers import open_teacher
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[str, int, int], None]  # what is being prepared, how much is done, of how much
+
+
+def no_report(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def heard_clips(sound: Sound, data: Path) -> list[Clip]:
+    """Read the clips of role train that may be heard; raise TrainingError for an unstated licence."""
+    clips = [
+        clip
+        for clip in read_manifests(data / name for name in sound.manifests)
+        if clip.role == "train" and not any(clip.mentions(word) for word in sound.unheard)
+    ]
+    prefixes = (*(g.prefix for g in sound.speech), *sound.noises, *sound.rooms)
+    clips = [clip for clip in clips if clip.name.startswith(prefixes)]
+    unlicensed = {clip.source for clip in clips} - sound.licences.keys()
+    if unlicensed:
+        raise TrainingError(f"the recipe states no licence for {', '.join(sorted(unlicensed))}")
+    return clips
+
+
+def open_acoustics(corpus: Corpus, sound: Sound, seed: int) -> Acoustics:
+    """Collect the noises, rooms and babble of a recipe; raise RecipeError where one is missing."""
+
+    def starting(prefixes: tuple[str, ...]) -> np.ndarray:
+        found = [i for i, c in enumerate(corpus.clips) if c.name.startswith(prefixes)]
+        if not found:
+            raise RecipeError(f"the manifests hold no clips for training under {list(prefixes)}")
+        return np.array(found, np.int64)
+
+    rng = np.random.default_rng([seed, 1 << 40])
+    speech = starting(tuple(group.prefix for group in sound.speech))
+    rooms = augment.room_responses(corpus, starting(sound.rooms).tolist())
+    babble = draw_babble(corpus, speech, rng)
+    weights = np.full(len(speech), 1 / len(speech))
+    noises = starting(sound.noises)
+    return Acoustics(corpus, rooms, babble, noises, speech, weights, Conditions())
+
+
+def open_bank(
+    segments: Segments,
+    recipe: DistillRecipe | FinetuneRecipe,
+    cache: Path,
+    workers: int,
+    report: Report,
+) -> Bank:
+    """Compute what is missing of the features that a student hears, and open them."""
+    return Bank.open(
+        segments,
+        open_acoustics(segments.corpus, recipe.sound, recipe.seed),
+        recipe.front_end,
+        recipe.sound.variants,
+        recipe.seed,
+        cache / "banks",
+        workers,
+        lambda *done: report("sound", *done),
+    )
+
+
+class Distillation:
+    """One run of a recipe over a data folder."""
+
+    def __init__(
+        self,
+        recipe: DistillRecipe,
+        data: Path,
+        folder: Path,
+        cache: Path,
+        teachers: Path,
+        device: str = "cpu",
+        workers: int = 2,
+        report: Report = no_report,
+    ) -> None:
+        self.recipe, self.folder, self.cache = recipe, folder, cache
+        self.teachers, self.device, self.workers = teachers, torch.device(device), workers
+        self.report = report
+        self.clips = heard_clips(recipe.sound, data)
+        self.corpus = Corpus.open(self.clips, cache, lambda *done: report("decode", *done))
+        rng = np.random.default_rng([recipe.seed, 0])
+        self.segments = draw_segments(self.corpus, recipe.sound.speech, recipe.sound.segments, rng)
+
+    def build_targets(self) -> list[TargetCache]:
+        """Run every teacher over the segments that its cache lacks."""
+        return [self._targets(choice.source, choice.layers) for choice in self.recipe.teachers]
+
+    def _targets(self, source: str, layers: tuple[int, ...]) -> TargetCache:
+        local = self.teachers / source
+        teacher = open_teacher(str(local if local.exists() else source), str(self.device))
+        cache = TargetCache(
+            self.cache / "targets", teacher, self.segments.key, len(self.segments), layers
+        )
+        cache.build(teacher, self.segments.audio, lambda *done: self.report(teacher.name, *done))
+        return cache
+
+    def fit(self, report: Callable[[Step], None]) -> Path:
+        """Distil to the end, from the last checkpoint if there is one; return `encoder.pt`."""
+        recipe = self.recipe
+        caches = self.build_targets()
+        bank = open_bank(self.segments, recipe, self.cache, self.workers, self.report)
+        torch.manual_seed(recipe.seed)
+        student = recipe.student or recipe.transformer
+        encoder = build_encoder(recipe.front_end.mels, student).to(self.device)
+        lesson = open_lesson(recipe, caches, encoder.width).to(self.device)
+        net = nn.ModuleDict({"encoder": encoder, "lesson": lesson})
+
+        def loss(step: int) -> Terms:
+            rng = np.random.default_rng([recipe.seed, step, 1])
+            rows = rng.integers(len(self.segments), size=recipe.pace.batch)
+            variants = rng.integers(recipe.sound.variants, size=recipe.pace.batch)
+            features, masked = bank.features(rows, variants), None
+            if lesson.needs_masks:
+                assert recipe.s3rl is not None
+                masked = draw_masks(
+                    (len(rows), WINDOW_OUTPUTS),
+                    recipe.s3rl.mask_start,
+                    recipe.s3rl.mask_outputs,
+                    rng,
+                )
+                features = features.masked_fill(
+                    masked.repeat_interleave(SUBSAMPLING, 1)[:, :, None], 0
+                )
+            hidden = encoder(processes.share(features).to(self.device))
+            return lesson(processes.gather(hidden), rows, masked, recipe.delay)
+
+        learn(net, loss, recipe.pace, self.folder, asdict(recipe), report)
+        path = self.folder / "encoder.pt"
+        if processes.number() == 0:
+            teachers = ", ".join(choice.source for choice in recipe.teachers)
+            origin = f"{recipe.name}, seed {recipe.seed}, distilled from {teachers}"
+            save_encoder(path, encoder, student, recipe.front_end, origin)
+        processes.wait()
+        return path

@@ -1,0 +1,189 @@
+"""Recipes of distillation and fine-tuning: TOML files, read strictly.
+
+`recipe.py` holds what they share with `kwspot train`, and the recipe of that command.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from kwspot.features import FrontEnd
+from kwspot.modelfile import Decision
+from kwspot.records import read_record
+from kwspot_export.loop import Pace
+from kwspot_export.recipe import Group, RecipeError, Student, Transformer, groups, read_table
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Which clips are heard, and in which places. Names are prefixes of manifest paths.
+
+    No clip of role test or validation is among them, and none whose text mentions one of
+    `unheard`: words that must stay new to the student.
+    """
+
+    manifests: tuple[str, ...]
+    speech: tuple[Group, ...]
+    noises: tuple[str, ...]
+    rooms: tuple[str, ...]
+    licences: dict[str, str]
+    unheard: tuple[str, ...] = ()
+    segments: int = 12000
+    variants: int = 2  # places that each segment is heard in
+
+
+@dataclass(frozen=True)
+class TeacherChoice:
+    """A teacher and which of its hidden layers are kept; 0 is what enters the first layer."""
+
+    source: str
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DistanceSettings:
+    """DistilHuBERT's distance to each layer of the first teacher (`objectives/distance.py`)."""
+
+    layers: tuple[int, ...]
+    cosine_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class S3RLSettings:
+    """Dual view and teacher codebook on one layer of the first teacher (`objectives/s3rl.py`)."""
+
+    layer: int
+    feature_view: bool = True
+    batch_view: bool = True
+    codebook: bool = True
+    dimensions: int = 64  # principal components that the views compare
+    clusters: int = 256  # codes, for a teacher that has no quantiser
+    codebook_weight: float = 1.0  # gamma
+    temperature: float = 0.1
+    mask_start: float = 0.065  # share of outputs at which a mask begins, as in wav2vec 2.0
+    mask_outputs: int = 5  # length of a mask: 200 ms
+
+
+@dataclass(frozen=True)
+class SkillSettings:
+    """Distance to groups of alike layers of the first teacher (`skill.py`)."""
+
+    groups: int = 3
+    calibration: int = 256  # segments on which layers are compared
+    cosine_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """Distance to several teachers (`objectives/ensemble.py`).
+
+    `dimensions` principal components of each teacher's layers are used; 0 uses them as they are.
+    """
+
+    strategy: str
+    dimensions: int = 0
+    cosine_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class DistillRecipe:
+    """One distilled encoder: teachers, student, what is asked, and the sound."""
+
+    name: str
+    licence: str
+    seed: int
+    sound: Sound
+    teachers: tuple[TeacherChoice, ...]
+    student: Student | None = None
+    transformer: Transformer | None = None
+    distance: DistanceSettings | None = None
+    s3rl: S3RLSettings | None = None
+    skill: SkillSettings | None = None
+    ensemble: EnsembleSettings | None = None
+    pace: Pace = field(default_factory=Pace)
+    delay: int = 3  # outputs (40 ms each) that the student may hear beyond what it describes
+    front_end: FrontEnd = field(default_factory=FrontEnd)
+    # A fine-tuning recipe beside this one, with which `kwspot distill` goes on to a model file.
+    finetune: str = ""
+
+
+@dataclass(frozen=True)
+class KeywordTask:
+    """Which words to tell apart, beside silence and anything else.
+
+    `turns` is how many steps of each round are on keywords; 0 learns none.
+    """
+
+    words: tuple[str, ...]
+    unknown_share: float = 0.3
+    silence_share: float = 0.06
+    turns: int = 1
+
+
+@dataclass(frozen=True)
+class SpeakerTask:
+    """Whose voice it is: clips under these prefixes, by their manifest's speaker."""
+
+    clips: tuple[str, ...]
+    size: int = 64  # of the speaker embedding
+    margin: float = 0.2
+    scale: float = 20.0
+    turns: int = 1
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """One model of several heads on an encoder, distilled or fresh."""
+
+    name: str
+    licence: str
+    seed: int
+    sound: Sound
+    keywords: KeywordTask | None = None
+    speakers: SpeakerTask | None = None
+    student: Student | None = None  # for an encoder from scratch
+    transformer: Transformer | None = None
+    frozen: bool = False  # learn heads only
+    pace: Pace = field(default_factory=Pace)
+    decision: Decision = field(default_factory=Decision)
+    front_end: FrontEnd = field(default_factory=FrontEnd)
+    false_alarms_per_hour: dict[str, float] = field(
+        default_factory=lambda: {"low": 0.1, "medium": 0.5, "high": 2.0}
+    )
+
+
+def read_distill_recipe(path: Path) -> DistillRecipe:
+    """Read a recipe of `kwspot distill`; raise RecipeError for what cannot be done."""
+    recipe = _read(DistillRecipe, path)
+    _exactly_one(recipe, ("distance", "s3rl", "skill", "ensemble"), path)
+    _exactly_one(recipe, ("student", "transformer"), path)
+    if not recipe.teachers:
+        raise RecipeError(f"{path}: no teacher is named")
+    return recipe
+
+
+def read_finetune_recipe(path: Path) -> FinetuneRecipe:
+    """Read a recipe of `kwspot finetune`; raise RecipeError for what cannot be done."""
+    recipe = _read(FinetuneRecipe, path)
+    if recipe.keywords is None and recipe.speakers is None:
+        raise RecipeError(f"{path}: neither [keywords] nor [speakers] says what to learn")
+    return recipe
+
+
+def _read(kind: type[T], path: Path) -> T:
+    table = read_table(path)
+    sound = table.get("sound")
+    if isinstance(sound, dict) and "speech" in sound:
+        sound["speech"] = groups(sound["speech"], f"{path}, sound, speech")
+    return read_record(kind, table, str(path), RecipeError)
+
+
+def _exactly_one(recipe: object, names: tuple[str, ...], path: Path) -> None:
+    given = [name for name in names if getattr(recipe, name) is not None]
+    if len(given) != 1:
+        found = " and ".join(f"[{name}]" for name in given) or "none"
+        raise RecipeError(
+            f"{path}: needs exactly one of {', '.join(f'[{n}]' for n in names)}; found {found}"
+        )

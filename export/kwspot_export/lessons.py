@@ -1,0 +1,244 @@
+"""Lessons: an objective bound to cached teachers. Hidden vectors of the student in, loss out.
+
+```
+segments' rows -> cached targets (teachers, layers) -> combined, scaled -> objective <- hidden (B, U, C)
+```
+
+Letters in shapes: B segments, U outputs, C width of the student, D width of a target, N all
+segments, K codes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from kwspot_export import skill
+from kwspot_export.distill_recipe import DistillRecipe, EnsembleSettings, S3RLSettings
+from kwspot_export.loop import Terms
+from kwspot_export.objectives import ensemble, s3rl
+from kwspot_export.objectives.distance import Distance
+from kwspot_export.recipe import RecipeError
+from kwspot_export.targets import TargetCache
+
+Rows = npt.NDArray[np.int64]
+
+CLUSTERED_SEGMENTS = 500  # 20,000 frames: enough for a few hundred centroids
+PROJECTED_SEGMENTS = 1000  # on which principal components are found
+
+
+class Lesson(nn.Module):
+    """What the loop asks of a student. `needs_masks` tells whether its input is masked."""
+
+    needs_masks = False
+
+    def forward(self, hidden: Tensor, rows: Rows, masked: Tensor | None, delay: int) -> Terms:
+        """Compute the loss of hidden (B, U, C); output u describes what ended `delay` before."""
+        raise NotImplementedError
+
+
+def open_lesson(recipe: DistillRecipe, caches: Sequence[TargetCache], width: int) -> Lesson:
+    """Bind the recipe's objective to the caches of its teachers, for a student of that width."""
+    if recipe.distance is not None:
+        positions = [_position(recipe, 0, layer) for layer in recipe.distance.layers]
+        targets = _unit_layers(caches[0], positions)
+        return FrameLesson(width, targets, recipe.distance.cosine_weight)
+    if recipe.skill is not None:
+        targets = _layer_groups(caches[0], recipe.skill.groups, recipe.skill.calibration)
+        return FrameLesson(width, targets, recipe.skill.cosine_weight)
+    if recipe.ensemble is not None:
+        targets = _ensemble(caches, recipe.ensemble)
+        return FrameLesson(width, targets, recipe.ensemble.cosine_weight)
+    assert recipe.s3rl is not None  # the recipe's reader saw to it
+    position = _position(recipe, 0, recipe.s3rl.layer)
+    return S3RLLesson(width, caches[0], position, recipe.s3rl, recipe.seed)
+
+
+@dataclass(frozen=True)
+class FrameTargets:
+    """Targets by segment, `of(rows)` -> one (B, U, D) for each width D."""
+
+    widths: tuple[int, ...]
+    of: Callable[[Rows], list[Tensor]]
+
+
+class FrameLesson(Lesson):
+    """Distance, frame by frame, to targets of any origin."""
+
+    def __init__(self, width: int, targets: FrameTargets, cosine_weight: float) -> None:
+        super().__init__()
+        self.targets = targets
+        self.distance = Distance(width, targets.widths, cosine_weight)
+
+    def forward(self, hidden: Tensor, rows: Rows, masked: Tensor | None, delay: int) -> Terms:
+        """See Lesson."""
+        ahead = hidden.shape[1] - delay
+        targets = [t[:, :ahead].to(hidden) for t in self.targets.of(rows)]
+        total = self.distance(hidden[:, delay:], targets)
+        return Terms(total, {"distance": float(total.detach())})
+
+
+class S3RLLesson(Lesson):
+    """Feature view, batch view and codebook, each of them optional."""
+
+    def __init__(
+        self, width: int, cache: TargetCache, position: int, settings: S3RLSettings, seed: int
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.needs_masks = settings.codebook
+        means = cache.means(np.arange(len(cache)))[position]
+        self.means = Principal.fit(means, settings.dimensions).project(means)
+        self.view_head = nn.Linear(width, settings.dimensions)
+        if settings.codebook:
+            self.codes = _codes(cache, position, settings.clusters, seed)
+            self.code_head = nn.Linear(width, self.codes.width)
+
+    def forward(self, hidden: Tensor, rows: Rows, masked: Tensor | None, delay: int) -> Terms:
+        """See Lesson."""
+        settings, hidden = self.settings, hidden[:, delay:]
+        teacher = self.means[torch.as_tensor(rows)].to(hidden)
+        student = self.view_head(hidden.mean(dim=1))
+        raw = {}
+        if settings.feature_view:
+            raw["feature_view"] = s3rl.feature_view(teacher, student)
+        if settings.batch_view:
+            raw["batch_view"] = s3rl.batch_view(teacher, student)
+        total = sum((s3rl.balanced(view) for view in raw.values()), hidden.new_zeros(()))
+        if settings.codebook and masked is not None:
+            ahead = hidden.shape[1]
+            codes = self.codes.of(rows)[:, :ahead].to(hidden)
+            raw["codebook"] = s3rl.codebook(
+                self.code_head(hidden),
+                codes,
+                masked[:, :ahead].to(hidden.device),
+                settings.temperature,
+            )
+            total = total + settings.codebook_weight * raw["codebook"]
+        return Terms(total, {name: float(term.detach()) for name, term in raw.items()})
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Principal components: `mean` (D,), `basis` (D, d)."""
+
+    mean: Tensor
+    basis: Tensor
+
+    @classmethod
+    def fit(cls, x: Tensor, dimensions: int) -> "Principal":
+        """Find the components of (N, D) with the largest variance.
+
+        Raises RecipeError for more of them than there are.
+        """
+        if dimensions > min(x.shape):
+            raise RecipeError(
+                f"{dimensions} principal components are asked of {x.shape[0]} vectors of "
+                f"{x.shape[1]} values: lower dimensions"
+            )
+        mean = x.mean(dim=0)
+        _, _, directions = torch.linalg.svd(x - mean, full_matrices=False)
+        return cls(mean, directions[:dimensions].T.contiguous())
+
+    def project(self, x: Tensor) -> Tensor:
+        """Project (..., D) -> (..., d)."""
+        return (x - self.mean) @ self.basis
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Quantised vectors of segments, `of(rows)` -> (B, U, width)."""
+
+    width: int
+    of: Callable[[Rows], Tensor]
+
+
+def _codes(cache: TargetCache, position: int, clusters: int, seed: int) -> Codes:
+    """Take the teacher's own codes, or else k-means centroids of one of its layers."""
+    if cache.codes_width:
+        return Codes(cache.codes_width, cache.codes)
+    from scipy.cluster.vq import kmeans2, vq
+
+    rng = np.random.default_rng(seed)
+    sample = rng.permutation(len(cache))[:CLUSTERED_SEGMENTS]
+    frames = cache.frames(np.sort(sample))[position].flatten(0, 1).numpy()
+    centroids, _ = kmeans2(frames, clusters, iter=15, minit="++", rng=rng)
+    numbers = [
+        vq(cache.frames(rows)[position].flatten(0, 1).numpy(), centroids)[0]
+        for rows in np.array_split(np.arange(len(cache)), max(1, len(cache) // 256))
+    ]
+    by_segment = torch.from_numpy(np.concatenate(numbers)).long().view(len(cache), -1)
+    # Cosines compare directions: without the mean, which all frames share, codes differ more.
+    vectors = torch.from_numpy(centroids - frames.mean(axis=0)).float()
+    return Codes(vectors.shape[1], lambda rows: vectors[by_segment[torch.as_tensor(rows)]])
+
+
+def _position(recipe: DistillRecipe, teacher: int, layer: int) -> int:
+    layers = recipe.teachers[teacher].layers
+    if layer not in layers:
+        raise RecipeError(
+            f"{recipe.name}: layer {layer} is not among the layers {list(layers)} that are kept of "
+            f"the teacher {recipe.teachers[teacher].source}"
+        )
+    return layers.index(layer)
+
+
+def _unit_layers(cache: TargetCache, positions: Sequence[int]) -> FrameTargets:
+    """Single layers, at unit RMS: their scales differ by more than ten."""
+
+    def of(rows: Rows) -> list[Tensor]:
+        frames = cache.frames(rows)
+        return [frames[p] / cache.rms[p] for p in positions]
+
+    return FrameTargets(tuple(cache.widths[p] for p in positions), of)
+
+
+def _layer_groups(cache: TargetCache, groups: int, calibration: int) -> FrameTargets:
+    """SKILL's groups of alike layers, found on the first segments of the cache."""
+    sample = cache.frames(np.arange(min(calibration, len(cache))))
+    chosen = skill.cluster(skill.similarity([x.flatten(0, 1) for x in sample]), groups)
+    widths = tuple(cache.widths[group[0]] for group in chosen)
+    return FrameTargets(widths, lambda rows: skill.group_targets(cache.frames(rows), chosen))
+
+
+def _ensemble(caches: Sequence[TargetCache], settings: EnsembleSettings) -> FrameTargets:
+    """Several teachers' layers, at unit RMS, projected where asked, combined by the strategy."""
+    if settings.strategy not in ensemble.STRATEGIES:
+        known = ", ".join(ensemble.STRATEGIES)
+        raise RecipeError(f"the ensemble strategy {settings.strategy!r} is none of {known}")
+    combine = ensemble.STRATEGIES[settings.strategy]
+    projections = [
+        [
+            _projection(frames.flatten(0, 1), settings.dimensions)
+            for frames in cache.frames(np.arange(min(PROJECTED_SEGMENTS, len(cache))))
+        ]
+        for cache in caches
+    ]
+
+    def of(rows: Rows) -> list[Tensor]:
+        layers = [
+            [project(x) for project, x in zip(found, cache.frames(rows), strict=True)]
+            for found, cache in zip(projections, caches, strict=True)
+        ]
+        try:
+            return combine(layers)
+        except (ValueError, RuntimeError) as error:
+            raise RecipeError(
+                f"the strategy {settings.strategy!r} needs teachers of equally many layers, and "
+                f"the average equal widths too: set dimensions, or use 'heads' ({error})"
+            ) from error
+
+    return FrameTargets(tuple(x.shape[-1] for x in of(np.arange(1))), of)
+
+
+def _projection(sample: Tensor, dimensions: int) -> Callable[[Tensor], Tensor]:
+    """Make the way from a layer to a target of unit RMS; `dimensions` 0 keeps the layer's own."""
+    if not dimensions:
+        scale = sample.square().mean().sqrt()
+        return lambda x: x / scale
+    principal = Principal.fit(sample, dimensions)
+    scale = principal.project(sample).square().mean().sqrt()
+    return lambda x: principal.project(x) / scale

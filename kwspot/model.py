@@ -125,6 +125,8 @@ def _check_graph(session, info: ModelInfo, path: Path) -> None:  # type: ignore[
     expected_outputs: dict[str, tuple[int, ...]] = {
         "posteriors": (info.outputs_per_step, len(info.keywords))
     }
+    if info.embedding:
+        expected_outputs["embedding"] = (info.outputs_per_step, info.embedding)
     for state in info.states:
         expected_inputs[state.input] = expected_outputs[state.output] = tuple(state.shape)
     for kind, found, expected in (

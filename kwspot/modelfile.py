@@ -70,7 +70,8 @@ class Provenance:
 class ModelInfo:
     """All that a model file says of itself. Letters: T frames, F mel bands, U outputs, K keywords.
 
-    A step takes features (frames_per_step, F) and gives posteriors (outputs_per_step, K).
+    A step takes features (frames_per_step, F) and gives posteriors (outputs_per_step, K), and where
+    `embedding` is not 0 a speaker embedding (outputs_per_step, embedding) that detection ignores.
     An output depends on the `receptive_field` frames up to it and on none before.
     """
 
@@ -84,6 +85,7 @@ class ModelInfo:
     provenance: Provenance
     decision: Decision = field(default_factory=Decision)
     front_end: FrontEnd = field(default_factory=FrontEnd)
+    embedding: int = 0
 
     @property
     def step_samples(self) -> int:
@@ -131,8 +133,13 @@ def _check(info: ModelInfo, where: str) -> None:
     counts = (info.frames_per_step, info.outputs_per_step, info.receptive_field)
     if min(counts) < 1 or info.step_samples % info.outputs_per_step or info.decision.smoothing < 1:
         raise ModelError(f"{where} describes impossible steps: {counts}")
+    if info.embedding < 0:
+        raise ModelError(f"{where} describes an impossible embedding: {info.embedding}")
     if not info.keywords:
-        raise ModelError(f"{where} names no keyword")
+        raise ModelError(
+            f"{where} names no keyword: an encoder alone detects nothing, "
+            "use a model that was trained for keywords"
+        )
     for keyword in info.keywords:
         missing = [s for s in SENSITIVITIES if s not in keyword.operating_points]
         if missing:

@@ -7,7 +7,7 @@ from numpy.random import Generator
 from kwspot.features import SAMPLE_RATE
 from kwspot_export.batches import Composer, Hard
 from kwspot_export.frontend import NO_WARP, WARPS
-from kwspot_export.student import OUTPUT_HOP, CausalConvNet
+from kwspot_export.student import OUTPUT_HOP, FrameNet
 from kwspot_export.validation import features_of, smoothed_scores, string_together, worsened
 
 MOST = 1500  # places kept
@@ -15,7 +15,7 @@ LEAST_SCORE = 0.02  # below this a place teaches nothing
 PER_STREAM = 2000  # clips strung together at a time, to bound memory
 
 
-def mine(net: CausalConvNet, composer: Composer, smoothing: int, rng: Generator) -> list[Hard]:
+def mine(net: FrameNet, composer: Composer, smoothing: int, rng: Generator) -> list[Hard]:
     """Run the student over all training negatives, worsened anew, and return the worst places."""
     net.eval()
     pools = composer.pools

@@ -15,8 +15,8 @@ import torch
 from kwspot.features import SAMPLE_RATE
 from kwspot.modelfile import FORMAT, Keyword, ModelInfo, OperatingPoint, Provenance
 from kwspot_export.onnx_export import export_onnx, state_specs
-from kwspot_export.recipe import Recipe
-from kwspot_export.student import FRAMES_PER_STEP, SUBSAMPLING, CausalConvNet, StreamingNet
+from kwspot_export.recipe import Recipe, Transformer
+from kwspot_export.student import FRAMES_PER_STEP, OUTPUTS_PER_STEP, FrameNet
 from kwspot_export.train import Run
 from kwspot_export.validation import BLOCK, HIGHEST_PEAKS, Score
 
@@ -31,7 +31,7 @@ def publish(run: Run, path: Path) -> ModelInfo:
     return info
 
 
-def describe(run: Run, net: CausalConvNet, score: Score) -> ModelInfo:
+def describe(run: Run, net: FrameNet, score: Score) -> ModelInfo:
     """Put together what the model file will say of itself."""
     recipe = run.recipe
     lengths = [s.end - s.start for s in run.composer.pools.positives if s.alone]
@@ -47,9 +47,9 @@ def describe(run: Run, net: CausalConvNet, score: Score) -> ModelInfo:
         name=recipe.name,
         keywords=(keyword,),
         frames_per_step=FRAMES_PER_STEP,
-        outputs_per_step=FRAMES_PER_STEP // SUBSAMPLING,
+        outputs_per_step=OUTPUTS_PER_STEP,
         receptive_field=net.receptive_field,
-        states=state_specs(StreamingNet(net)),
+        states=state_specs(net.streaming()),
         provenance=Provenance(
             licence=recipe.licence,
             data=", ".join(sorted(run.trained_sources())),
@@ -61,9 +61,10 @@ def describe(run: Run, net: CausalConvNet, score: Score) -> ModelInfo:
     )
 
 
-def _card(run: Run, info: ModelInfo, net: CausalConvNet, score: Score, difference: float) -> str:
+def _card(run: Run, info: ModelInfo, net: FrameNet, score: Score, difference: float) -> str:
     recipe: Recipe = run.recipe
     parameters = sum(p.numel() for p in net.parameters())
+    kind = "transformer" if isinstance(recipe.student, Transformer) else "convolutional net"
     data = "\n".join(
         f"| {source} | {recipe.data.licences[source]} | {clips} | {hours:.2f} |"
         for source, (clips, hours) in sorted(run.trained_sources().items())
@@ -77,7 +78,7 @@ def _card(run: Run, info: ModelInfo, net: CausalConvNet, score: Score, differenc
 
 Hears «{recipe.keyword}». Licence of the weights: {info.provenance.licence}.
 
-A causal convolutional net of {parameters:,} parameters over {info.front_end.mels} log-mel bands;
+A causal {kind} of {parameters:,} parameters over {info.front_end.mels} log-mel bands;
 one output each {1000 * info.output_samples // SAMPLE_RATE} ms, which depends on the \
 {info.receptive_field * 10} ms before it. float32 ONNX; streamed \
 outputs of torch and ONNX Runtime differ by at most {difference:.1g}.

@@ -1,7 +1,7 @@
 """A recipe: everything that decides what a training run makes, read from one TOML file."""
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,35 @@ class Student:
 
 
 @dataclass(frozen=True)
+class Transformer:
+    """The light transformer student (`transformer.py`)."""
+
+    layers: int = 3
+    width: int = 256
+    feed_forward: int = 512
+    heads: int = 4
+    # Outputs (40 ms) before its own that a layer attends to.
+    context: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        if self.heads < 1 or self.width % self.heads:
+            raise RecipeError(
+                f"the width of a transformer, {self.width}, must be a multiple of its heads, "
+                f"{self.heads}"
+            )
+
+
+# Students that a recipe can name. Parameters: 22 k, 55 k, 244 k, 1.6 M; widths suit vector units.
+STUDENTS = {
+    "small": Student(channels=24),
+    "medium": Student(channels=40),
+    "large": Student(channels=88),
+    "transformer": Transformer(),
+}
+
+
+@dataclass(frozen=True)
 class Schedule:
     """How long and how fast to learn. A step is one batch of windows of 2.4 s."""
 
@@ -76,7 +105,7 @@ class Recipe:
     licence: str
     seed: int
     data: Data
-    student: Student = field(default_factory=Student)
+    student: Student | Transformer = field(default_factory=Student)
     schedule: Schedule = field(default_factory=Schedule)
     decision: Decision = field(default_factory=Decision)
     # What the three sensitivities stand for, in false alarms an hour.
@@ -98,7 +127,11 @@ def read_recipe(path: str | Path) -> Recipe:
     if isinstance(data, dict):
         for kind in {"positives", "negatives"} & data.keys():
             data[kind] = groups(data[kind], f"{path}, data, {kind}")
+    named = isinstance(table.get("student"), str)
+    student = named_student(table.pop("student"), str(path)) if named else None
     recipe = read_record(Recipe, table, str(path), RecipeError)
+    if student:
+        recipe = replace(recipe, student=student)
     for sensitivity in SENSITIVITIES:
         if sensitivity not in recipe.false_alarms_per_hour:
             raise RecipeError(f"{path}, false_alarms_per_hour: {sensitivity!r} is missing")
@@ -113,6 +146,14 @@ def read_table(path: Path) -> dict[str, Any]:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not a TOML file: {error}") from error
+
+
+def named_student(name: str, where: str) -> Student | Transformer:
+    """Return the settings of a student that a recipe names; raise RecipeError where none is so."""
+    if name not in STUDENTS:
+        known = ", ".join(STUDENTS)
+        raise RecipeError(f"{where}: no student is called {name!r}; known are {known}, or a table")
+    return STUDENTS[name]
 
 
 def groups(weights: object, where: str) -> list[dict[str, object]]:

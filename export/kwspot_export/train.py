@@ -31,10 +31,11 @@ from kwspot_export import mining
 from kwspot_export.augment import Conditions
 from kwspot_export.batches import Batch, Composer, Hard, draw_pools
 from kwspot_export.corpus import Corpus
+from kwspot_export.encoders import build_encoder
 from kwspot_export.frontend import LogMel
 from kwspot_export.objectives.keyword import frame_cross_entropy, max_pooling
 from kwspot_export.recipe import Recipe
-from kwspot_export.student import CausalConvNet
+from kwspot_export.student import FrameNet
 from kwspot_export.validation import Score, Trials, draw_trials, validate
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,8 @@ class Run:
         if unlicensed:
             raise TrainingError(f"the recipe states no licence for {', '.join(sorted(unlicensed))}")
         torch.manual_seed(recipe.seed)
-        self.net = CausalConvNet(recipe.front_end.mels, 1, recipe.student).to(self.device)
+        encoder = build_encoder(recipe.front_end.mels, recipe.student)
+        self.net = FrameNet(encoder, 1).to(self.device)
         self.average = copy.deepcopy(self.net)
         self.log_mel = LogMel(recipe.front_end).to(self.device)
         schedule = recipe.schedule
@@ -219,11 +221,11 @@ class Run:
             torch.save(self.average.state_dict(), self.folder / "best.pt")
         self._save()
 
-    def score(self, net: CausalConvNet) -> Score:
+    def score(self, net: FrameNet) -> Score:
         """Score weights on the validation streams."""
         return validate(net, self.trials, self.recipe.decision.smoothing)
 
-    def best_net(self) -> CausalConvNet:
+    def best_net(self) -> FrameNet:
         """Load the best weights of the run, ready for export."""
         net = copy.deepcopy(self.average).cpu().eval()
         net.load_state_dict(torch.load(self.folder / "best.pt", map_location="cpu"))

@@ -20,7 +20,7 @@ from kwspot_export import augment
 from kwspot_export.batches import Composer, keyword_spot
 from kwspot_export.corpus import Corpus
 from kwspot_export.frontend import LogMel
-from kwspot_export.student import OUTPUT_HOP, SUBSAMPLING, CausalConvNet
+from kwspot_export.student import OUTPUT_HOP, SUBSAMPLING, FrameNet
 
 STREAM_SECONDS = 20  # negatives are worsened in pieces of this length
 BEFORE, AFTER = 1.5, 1.0  # seconds of low noise around a positive
@@ -167,7 +167,7 @@ def _in_silence(
 
 
 @torch.no_grad()
-def smoothed_scores(net: CausalConvNet, features: Tensor, smoothing: int) -> npt.NDArray:
+def smoothed_scores(net: FrameNet, features: Tensor, smoothing: int) -> npt.NDArray:
     """Score a stream as the runtime would: (T, F) -> smoothed posteriors float32 (U,)."""
     device = next(net.parameters()).device
     history = net.receptive_field + -net.receptive_field % SUBSAMPLING
@@ -184,7 +184,7 @@ def smoothed_scores(net: CausalConvNet, features: Tensor, smoothing: int) -> npt
 
 @torch.no_grad()
 def validate(
-    net: CausalConvNet,
+    net: FrameNet,
     trials: Trials,
     smoothing: int,
     rates: Sequence[float] = (0.3, 0.5, 1.0, 2.0),

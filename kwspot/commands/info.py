@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"  decision  mean of {info.decision.smoothing} outputs, {info.decision.refractory} s apart"
     )
+    if info.embedding:
+        print(f"  voice     speaker embedding of {info.embedding} numbers beside the posteriors")
     for keyword in info.keywords:
         for sensitivity in SENSITIVITIES:
             point = keyword.operating_points[sensitivity]

@@ -10,7 +10,6 @@ import pytest
 import torch
 from kwspot_export.onnx_export import export_onnx, state_specs
 from kwspot_export.recipe import Recipe, read_recipe
-from kwspot_export.student import StreamingNet
 from kwspot_export.train import Run
 from toy import RECIPE, Commanded, Exported, random_net, start_run, write_data
 
@@ -74,7 +73,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         frames_per_step=8,
         outputs_per_step=2,
         receptive_field=net.receptive_field,
-        states=state_specs(StreamingNet(net)),
+        states=state_specs(net.streaming()),
         provenance=Provenance("Apache-2.0", "none", "random weights", {"torch": "any"}),
     )
     path = tmp_path_factory.mktemp("exported") / "random.onnx"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from kwspot_export.recipe import Recipe, RecipeError
-from kwspot_export.student import CausalConvNet
+from kwspot_export.encoders import build_encoder
+from kwspot_export.student import FrameNet
 from kwspot_export.train import Progress, Run, TrainingError
 from torch import Tensor
 from toy import Commanded, assert_one_sentence, start_run, write_manifest
@@ -82,7 +83,7 @@ def test_a_run_interrupted_and_resumed_equals_one_that_was_not(
 def test_training_moves_every_weight_and_the_average_lags_behind(finished: Run) -> None:
     torch.manual_seed(finished.recipe.seed)
     recipe = finished.recipe
-    untrained = CausalConvNet(recipe.front_end.mels, 1, recipe.student).state_dict()
+    untrained = FrameNet(build_encoder(recipe.front_end.mels, recipe.student), 1).state_dict()
     for name, trained in finished.net.state_dict().items():
         average = finished.average.state_dict()[name]
         assert torch.isfinite(trained).all() and torch.isfinite(average).all()

@@ -15,7 +15,7 @@ import torch
 from kwspot_export.augment import Conditions
 from kwspot_export.corpus import Corpus
 from kwspot_export.recipe import Recipe, Student
-from kwspot_export.student import CausalConvNet
+from kwspot_export.student import ConvEncoder, FrameNet
 from kwspot_export.train import Run
 from numpy.random import Generator
 
@@ -216,12 +216,13 @@ def start_run(recipe: Recipe, data: Path, folder: Path) -> Run:
 
 def random_net(
     dilations: tuple[int, ...] = (1, 2), channels: int = 8, mels: int = 40, seed: int = 0
-) -> CausalConvNet:
+) -> FrameNet:
     """Make a net that has seen something: random weights, random BatchNorm statistics."""
     random = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    net = CausalConvNet(mels, 1, Student(channels=channels, dilations=dilations)).eval()
-    for layer in net.layers:
+    encoder = ConvEncoder(mels, Student(channels=channels, dilations=dilations))
+    net = FrameNet(encoder, 1).eval()
+    for layer in encoder.layers:
         norm = layer.norm
         for values, low, high in (
             (norm.weight.data, 0.5, 1.5),
@@ -250,7 +251,7 @@ def assert_one_sentence(error: BaseException) -> None:
 class Exported:
     """A net with random weights as a model file."""
 
-    net: CausalConvNet
+    net: FrameNet
     info: ModelInfo
     path: Path
     difference: float

@@ -12,7 +12,7 @@ A run lives in a folder: `checkpoint.pt` (all that resuming needs), `metrics.jso
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from kwspot_export.objectives.s3rl import draw_masks
 from kwspot_export.recipe import RecipeError
 from kwspot_export.segments import WINDOW_OUTPUTS, Segments, draw_segments
 from kwspot_export.student import SUBSAMPLING
-from kwspot_export.targets import TargetCache
+from kwspot_export.targets import TargetCache, TargetKey
 from kwspot_export.teachers import open_teacher
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,10 @@ def no_report(what: str, done: int, total: int) -> None:
 
 
 def heard_clips(sound: Sound, data: Path) -> list[Clip]:
-    """Read the clips of role train that may be heard; raise TrainingError for an unstated licence."""
+    """Read the clips of role train that may be heard.
+
+    Raises TrainingError for clips of a source whose licence the recipe does not state.
+    """
     clips = [
         clip
         for clip in read_manifests(data / name for name in sound.manifests)
@@ -61,7 +64,7 @@ def heard_clips(sound: Sound, data: Path) -> list[Clip]:
     return clips
 
 
-def open_acoustics(corpus: Corpus, sound: Sound, seed: int) -> Acoustics:
+def open_acoustics(corpus: Corpus, sound: Sound) -> Acoustics:
     """Collect the noises, rooms and babble of a recipe; raise RecipeError where one is missing."""
 
     def starting(prefixes: tuple[str, ...]) -> np.ndarray:
@@ -70,7 +73,7 @@ def open_acoustics(corpus: Corpus, sound: Sound, seed: int) -> Acoustics:
             raise RecipeError(f"the manifests hold no clips for training under {list(prefixes)}")
         return np.array(found, np.int64)
 
-    rng = np.random.default_rng([seed, 1 << 40])
+    rng = np.random.default_rng([sound.seed, 1])
     speech = starting(tuple(group.prefix for group in sound.speech))
     rooms = augment.room_responses(corpus, starting(sound.rooms).tolist())
     babble = draw_babble(corpus, speech, rng)
@@ -89,10 +92,10 @@ def open_bank(
     """Compute what is missing of the features that a student hears, and open them."""
     return Bank.open(
         segments,
-        open_acoustics(segments.corpus, recipe.sound, recipe.seed),
+        open_acoustics(segments.corpus, recipe.sound),
         recipe.front_end,
         recipe.sound.variants,
-        recipe.seed,
+        recipe.sound.seed,
         cache / "banks",
         workers,
         lambda *done: report("sound", *done),
@@ -118,7 +121,7 @@ class Distillation:
         self.report = report
         self.clips = heard_clips(recipe.sound, data)
         self.corpus = Corpus.open(self.clips, cache, lambda *done: report("decode", *done))
-        rng = np.random.default_rng([recipe.seed, 0])
+        rng = np.random.default_rng([recipe.sound.seed, 0])
         self.segments = draw_segments(self.corpus, recipe.sound.speech, recipe.sound.segments, rng)
 
     def build_targets(self) -> list[TargetCache]:
@@ -128,9 +131,10 @@ class Distillation:
     def _targets(self, source: str, layers: tuple[int, ...]) -> TargetCache:
         local = self.teachers / source
         teacher = open_teacher(str(local if local.exists() else source), str(self.device))
-        cache = TargetCache(
-            self.cache / "targets", teacher, self.segments.key, len(self.segments), layers
+        key = TargetKey(
+            teacher.fingerprint, self.segments.key, len(self.segments), layers, WINDOW_OUTPUTS
         )
+        cache = TargetCache(self.cache / "targets", key)
         cache.build(teacher, self.segments.audio, lambda *done: self.report(teacher.name, *done))
         return cache
 
@@ -140,8 +144,7 @@ class Distillation:
         caches = self.build_targets()
         bank = open_bank(self.segments, recipe, self.cache, self.workers, self.report)
         torch.manual_seed(recipe.seed)
-        student = recipe.student or recipe.transformer
-        encoder = build_encoder(recipe.front_end.mels, student).to(self.device)
+        encoder = build_encoder(recipe.front_end.mels, recipe.student).to(self.device)
         lesson = open_lesson(recipe, caches, encoder.width).to(self.device)
         net = nn.ModuleDict({"encoder": encoder, "lesson": lesson})
 
@@ -169,6 +172,6 @@ class Distillation:
         if processes.number() == 0:
             teachers = ", ".join(choice.source for choice in recipe.teachers)
             origin = f"{recipe.name}, seed {recipe.seed}, distilled from {teachers}"
-            save_encoder(path, encoder, student, recipe.front_end, origin)
+            save_encoder(path, encoder, recipe.student, recipe.front_end, origin)
         processes.wait()
         return path

@@ -3,7 +3,7 @@
 `recipe.py` holds what they share with `kwspot train`, and the recipe of that command.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +11,15 @@ from kwspot.features import FrontEnd
 from kwspot.modelfile import Decision
 from kwspot.records import read_record
 from kwspot_export.loop import Pace
-from kwspot_export.recipe import Group, RecipeError, Student, Transformer, groups, read_table
+from kwspot_export.recipe import (
+    Group,
+    RecipeError,
+    Student,
+    Transformer,
+    groups,
+    named_student,
+    read_table,
+)
 
 T = TypeVar("T")
 
@@ -32,6 +40,7 @@ class Sound:
     unheard: tuple[str, ...] = ()
     segments: int = 12000
     variants: int = 2  # places that each segment is heard in
+    seed: int = 0  # of segments and places; the recipe's own seed draws weights and batches
 
 
 @dataclass(frozen=True)
@@ -96,8 +105,7 @@ class DistillRecipe:
     seed: int
     sound: Sound
     teachers: tuple[TeacherChoice, ...]
-    student: Student | None = None
-    transformer: Transformer | None = None
+    student: Student | Transformer = field(default_factory=Student)
     distance: DistanceSettings | None = None
     s3rl: S3RLSettings | None = None
     skill: SkillSettings | None = None
@@ -143,8 +151,7 @@ class FinetuneRecipe:
     sound: Sound
     keywords: KeywordTask | None = None
     speakers: SpeakerTask | None = None
-    student: Student | None = None  # for an encoder from scratch
-    transformer: Transformer | None = None
+    student: Student | Transformer | None = None  # for an encoder from scratch
     frozen: bool = False  # learn heads only
     pace: Pace = field(default_factory=Pace)
     decision: Decision = field(default_factory=Decision)
@@ -157,8 +164,12 @@ class FinetuneRecipe:
 def read_distill_recipe(path: Path) -> DistillRecipe:
     """Read a recipe of `kwspot distill`; raise RecipeError for what cannot be done."""
     recipe = _read(DistillRecipe, path)
-    _exactly_one(recipe, ("distance", "s3rl", "skill", "ensemble"), path)
-    _exactly_one(recipe, ("student", "transformer"), path)
+    asked = [n for n in ("distance", "s3rl", "skill", "ensemble") if getattr(recipe, n) is not None]
+    if len(asked) != 1:
+        raise RecipeError(
+            f"{path}: needs exactly one of [distance], [s3rl], [skill] and [ensemble]; "
+            f"found {' and '.join(asked) or 'none'}"
+        )
     if not recipe.teachers:
         raise RecipeError(f"{path}: no teacher is named")
     return recipe
@@ -177,13 +188,7 @@ def _read(kind: type[T], path: Path) -> T:
     sound = table.get("sound")
     if isinstance(sound, dict) and "speech" in sound:
         sound["speech"] = groups(sound["speech"], f"{path}, sound, speech")
-    return read_record(kind, table, str(path), RecipeError)
-
-
-def _exactly_one(recipe: object, names: tuple[str, ...], path: Path) -> None:
-    given = [name for name in names if getattr(recipe, name) is not None]
-    if len(given) != 1:
-        found = " and ".join(f"[{name}]" for name in given) or "none"
-        raise RecipeError(
-            f"{path}: needs exactly one of {', '.join(f'[{n}]' for n in names)}; found {found}"
-        )
+    named = isinstance(table.get("student"), str)
+    student = named_student(table.pop("student"), str(path)) if named else None
+    recipe = read_record(kind, table, str(path), RecipeError)
+    return replace(recipe, student=student) if student else recipe

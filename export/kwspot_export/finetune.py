@@ -50,15 +50,18 @@ class Finetuning:
         torch.manual_seed(recipe.seed)
         if encoder is not None:
             self.encoder, _, self.origin = load_encoder(encoder, recipe.front_end)
-        elif (size := recipe.student or recipe.transformer) is not None:
-            self.encoder, self.origin = build_encoder(recipe.front_end.mels, size), "scratch"
+        elif recipe.student is not None:
+            self.encoder = build_encoder(recipe.front_end.mels, recipe.student)
+            self.origin = "scratch"
         else:
             raise RecipeError(
                 f"{recipe.name}: give an --encoder, or a [student] to start from scratch"
             )
         self.clips = heard_clips(recipe.sound, data)
         self.corpus = Corpus.open(self.clips, cache, lambda *done: report("decode", *done))
-        self.examples = draw_examples(self.corpus, recipe, np.random.default_rng([recipe.seed, 0]))
+        self.examples = draw_examples(
+            self.corpus, recipe, np.random.default_rng([recipe.sound.seed, 0])
+        )
         self.net = JointNet(
             self.encoder,
             PooledHeads(

@@ -1,13 +1,14 @@
 """Lessons: an objective bound to cached teachers. Hidden vectors of the student in, loss out.
 
 ```
-segments' rows -> cached targets (teachers, layers) -> combined, scaled -> objective <- hidden (B, U, C)
+rows of segments -> cached targets -> combined, scaled -> objective <- hidden (B, U, C)
 ```
 
 Letters in shapes: B segments, U outputs, C width of the student, D width of a target, N all
 segments, K codes.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from kwspot_export.objectives import ensemble, s3rl
 from kwspot_export.objectives.distance import Distance
 from kwspot_export.recipe import RecipeError
 from kwspot_export.targets import TargetCache
+
+log = logging.getLogger(__name__)
 
 Rows = npt.NDArray[np.int64]
 
@@ -90,7 +93,7 @@ class S3RLLesson(Lesson):
         super().__init__()
         self.settings = settings
         self.needs_masks = settings.codebook
-        means = cache.means(np.arange(len(cache)))[position]
+        means = cache.means(np.arange(cache.key.count))[position]
         self.means = Principal.fit(means, settings.dimensions).project(means)
         self.view_head = nn.Linear(width, settings.dimensions)
         if settings.codebook:
@@ -158,19 +161,20 @@ class Codes:
 
 def _codes(cache: TargetCache, position: int, clusters: int, seed: int) -> Codes:
     """Take the teacher's own codes, or else k-means centroids of one of its layers."""
-    if cache.codes_width:
-        return Codes(cache.codes_width, cache.codes)
+    own = cache.codes(np.arange(1))
+    if own is not None:
+        return Codes(own.shape[2], cache.codes)
     from scipy.cluster.vq import kmeans2, vq
 
     rng = np.random.default_rng(seed)
-    sample = rng.permutation(len(cache))[:CLUSTERED_SEGMENTS]
+    sample = rng.permutation(cache.key.count)[:CLUSTERED_SEGMENTS]
     frames = cache.frames(np.sort(sample))[position].flatten(0, 1).numpy()
     centroids, _ = kmeans2(frames, clusters, iter=15, minit="++", rng=rng)
     numbers = [
         vq(cache.frames(rows)[position].flatten(0, 1).numpy(), centroids)[0]
-        for rows in np.array_split(np.arange(len(cache)), max(1, len(cache) // 256))
+        for rows in np.array_split(np.arange(cache.key.count), max(1, cache.key.count // 256))
     ]
-    by_segment = torch.from_numpy(np.concatenate(numbers)).long().view(len(cache), -1)
+    by_segment = torch.from_numpy(np.concatenate(numbers)).long().view(cache.key.count, -1)
     # Cosines compare directions: without the mean, which all frames share, codes differ more.
     vectors = torch.from_numpy(centroids - frames.mean(axis=0)).float()
     return Codes(vectors.shape[1], lambda rows: vectors[by_segment[torch.as_tensor(rows)]])
@@ -198,10 +202,14 @@ def _unit_layers(cache: TargetCache, positions: Sequence[int]) -> FrameTargets:
 
 def _layer_groups(cache: TargetCache, groups: int, calibration: int) -> FrameTargets:
     """SKILL's groups of alike layers, found on the first segments of the cache."""
-    sample = cache.frames(np.arange(min(calibration, len(cache))))
+    sample = cache.frames(np.arange(min(calibration, cache.key.count)))
     chosen = skill.cluster(skill.similarity([x.flatten(0, 1) for x in sample]), groups)
-    widths = tuple(cache.widths[group[0]] for group in chosen)
-    return FrameTargets(widths, lambda rows: skill.group_targets(cache.frames(rows), chosen))
+    log.info("groups of layers: %s", chosen)
+
+    def of(rows: Rows) -> list[Tensor]:
+        return skill.group_targets(cache.frames(rows), chosen, cache.rms)
+
+    return FrameTargets(tuple(cache.widths[group[0]] for group in chosen), of)
 
 
 def _ensemble(caches: Sequence[TargetCache], settings: EnsembleSettings) -> FrameTargets:
@@ -213,7 +221,7 @@ def _ensemble(caches: Sequence[TargetCache], settings: EnsembleSettings) -> Fram
     projections = [
         [
             _projection(frames.flatten(0, 1), settings.dimensions)
-            for frames in cache.frames(np.arange(min(PROJECTED_SEGMENTS, len(cache))))
+            for frames in cache.frames(np.arange(min(PROJECTED_SEGMENTS, cache.key.count)))
         ]
         for cache in caches
     ]

@@ -9,7 +9,8 @@ Targets are scaled to unit RMS for each teacher and layer first, or the loudest 
 only one heard. Teachers of other width or basis cannot be averaged as they are: each is projected
 onto its own principal components [our interpretation; the paper's teachers have one width].
 
-Letters in shapes: B segments, U outputs, D width of a target. `layers[teacher][layer]` is (B, U, D).
+Letters in shapes: B segments, U outputs, D width of a target. `layers[teacher][layer]` is
+(B, U, D).
 """
 
 from collections.abc import Callable, Sequence

@@ -45,7 +45,8 @@ class Finetuning:
         workers: int = 2,
         report: Report = no_report,
     ) -> None:
-        self.recipe, self.folder, self.cache = recipe, folder, cache
+        self.recipe, self.data = recipe, data
+        self.folder, self.cache = folder, cache
         self.device, self.workers, self.report = torch.device(device), workers, report
         torch.manual_seed(recipe.seed)
         if encoder is not None:

@@ -5,7 +5,7 @@ validation keyword in silence, as it is and in babble. Features are computed onc
 then scored on hours of sound in seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,17 +167,34 @@ def _in_silence(
 
 
 @torch.no_grad()
+def in_pieces(
+    run: Callable[[Tensor], Tensor], features: Tensor, receptive_field: int
+) -> npt.NDArray[np.float32]:
+    """Run a net over a long stream, a minute at a time: (T, F) -> (U, ...).
+
+    `run` maps (1, T, F) to (U, ...) and depends on `receptive_field` frames of the past.
+    """
+    history = receptive_field + -receptive_field % SUBSAMPLING
+    block, parts = 6000, []
+    for start in range(0, len(features), block):
+        begin = max(0, start - history)
+        outputs = run(features[begin : start + block].float()[None])
+        parts.append(outputs[(start - begin) // SUBSAMPLING :].cpu())
+    return torch.cat(parts).numpy()
+
+
+@torch.no_grad()
 def smoothed_scores(net: FrameNet, features: Tensor, smoothing: int) -> npt.NDArray:
     """Score a stream as the runtime would: (T, F) -> smoothed posteriors float32 (U,)."""
     device = next(net.parameters()).device
-    history = net.receptive_field + -net.receptive_field % SUBSAMPLING
-    block, parts = 6000, []  # one minute
-    for start in range(0, len(features), block):
-        begin = max(0, start - history)
-        piece = features[begin : start + block].float().to(device)
-        posteriors = torch.sigmoid(net(piece[None]))[0, :, 0]
-        parts.append(posteriors[(start - begin) // SUBSAMPLING :])
-    scores = torch.cat(parts).cpu().numpy()
+    scores = in_pieces(
+        lambda x: torch.sigmoid(net(x.to(device)))[0, :, 0], features, net.receptive_field
+    )
+    return smoothed(scores, smoothing)
+
+
+def smoothed(scores: npt.NDArray, smoothing: int) -> npt.NDArray:
+    """Average each score of one keyword and those before it as the runtime does: (U,) -> (U,)."""
     kernel = np.full(smoothing, 1 / smoothing, np.float32)
     return np.convolve(scores, kernel)[: len(scores)]
 
@@ -191,7 +208,7 @@ def validate(
 ) -> Score:
     """Score a student on validation streams; a hit is within the word to 1 s after its end."""
     net.eval()
-    alarms = [_block_peaks(smoothed_scores(net, stream, smoothing)) for stream in trials.negatives]
+    alarms = [block_peaks(smoothed_scores(net, stream, smoothing)) for stream in trials.negatives]
     hits = []
     for features, end in zip(trials.positives, trials.ends, strict=True):
         scores = smoothed_scores(net, features, smoothing)
@@ -203,7 +220,8 @@ def validate(
     return score
 
 
-def _block_peaks(scores: npt.NDArray) -> npt.NDArray:
+def block_peaks(scores: npt.NDArray) -> npt.NDArray:
+    """Return the highest score of each BLOCK of a stream: (U,) -> (blocks,)."""
     size = int(BLOCK * SAMPLE_RATE / OUTPUT_HOP)
     padded = np.pad(scores, (0, -len(scores) % size))
     return padded.reshape(-1, size).max(axis=1)

@@ -1,14 +1,7 @@
 """Train a keyword model from a recipe and a folder of recordings; interrupted, it resumes."""
 
 import argparse
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 HELP = "train a keyword model from a recipe"
 
@@ -32,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
+    from kwspot_export.commands.console import logged_to
     from kwspot_export.publish import publish
     from kwspot_export.recipe import read_recipe
     from kwspot_export.train import Progress as Step
@@ -43,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path("models") / f"{recipe.name}.onnx"
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}")
     console = Console(stderr=True)
-    with Progress(*columns, console=console) as bar, _logged_to(console):
+    with Progress(*columns, console=console) as bar, logged_to(console):
         decoding = bar.add_task("decode", note="", total=None)
         training = bar.add_task("train", note="", total=recipe.schedule.steps)
 
@@ -63,27 +57,3 @@ def run(args: argparse.Namespace) -> int:
         job.fit(stepped)
     publish(job, output)
     return 0
-
-
-@contextmanager
-def _logged_to(console: "Console") -> Iterator[None]:
-    """Print what kwspot_export logs, and nobody else, above the console's progress bar."""
-    logger = logging.getLogger("kwspot_export")
-    handler, level = _ConsoleHandler(console), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-
-
-class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: "Console") -> None:
-        super().__init__()
-        self.console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one line as it is: rich would wrap it and read brackets as markup."""
-        self.console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,188 @@
+"""From a fine-tuned net to a model file and its card: thresholds, metadata, export.
+
+Thresholds come from clips of role validation that the recipe's sound names, as recorded.
+"""
+
+import math
+import platform
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kwspot.endpoints import speech_span
+from kwspot.features import SAMPLE_RATE
+from kwspot.manifest import read_manifests
+from kwspot.modelfile import FORMAT, Keyword, ModelInfo, OperatingPoint, Provenance
+from kwspot_export.corpus import Corpus
+from kwspot_export.examples import BACKGROUND
+from kwspot_export.finetune import Finetuning
+from kwspot_export.onnx_export import export_onnx, state_specs
+from kwspot_export.recipe import RecipeError
+from kwspot_export.student import FRAMES_PER_STEP, OUTPUTS_PER_STEP
+from kwspot_export.validation import (
+    BLOCK,
+    Score,
+    block_peaks,
+    features_of,
+    in_pieces,
+    smoothed,
+    string_together,
+)
+
+RELEASE_SECONDS = 1.0  # after a word's end in which it still counts as heard
+
+
+def publish_joint(job: Finetuning, name: str, path: Path) -> ModelInfo:
+    """Calibrate and export a fine-tuned net to `path` as `name`, and its card beside it (.md)."""
+    scores = calibrate(job)
+    recipe, net = job.recipe, job.net.cpu().eval()
+    keywords = tuple(
+        Keyword(word, _points(score, recipe.false_alarms_per_hour), _seconds(job, word))
+        for word, score in scores.items()
+    )
+    versions = {name: version(name) for name in ("kwspot", "kwspot-export", "torch", "onnx")}
+    info = ModelInfo(
+        format=FORMAT,
+        name=name,
+        keywords=keywords,
+        frames_per_step=FRAMES_PER_STEP,
+        outputs_per_step=OUTPUTS_PER_STEP,
+        receptive_field=net.receptive_field,
+        states=state_specs(net.streaming()),
+        provenance=Provenance(
+            licence=recipe.licence,
+            data=", ".join(sorted({clip.source for clip in job.clips})),
+            recipe=f"{recipe.name}.toml, seed {recipe.seed}, encoder: {job.origin}",
+            versions=versions | {"python": platform.python_version()},
+        ),
+        decision=recipe.decision,
+        front_end=recipe.front_end,
+        embedding=recipe.speakers.size if recipe.speakers else 0,
+    )
+    difference = export_onnx(net, info, path)
+    path.with_suffix(".md").write_text(_card(job, info, scores, difference), encoding="utf-8")
+    return info
+
+
+@torch.no_grad()
+def calibrate(job: Finetuning) -> dict[str, Score]:
+    """Score each word on clips of role validation: those that say it, and a stream of the others.
+
+    Raises RecipeError where there are no such clips.
+    """
+    recipe, data = job.recipe, job.data
+    words = recipe.keywords.words if recipe.keywords else ()
+    if not words:
+        raise RecipeError(f"{recipe.name} has no [keywords], so there is no model to export")
+    prefixes = tuple(group.prefix for group in recipe.sound.speech)
+    prefixes += recipe.sound.noises
+    clips = [
+        clip
+        for clip in read_manifests(data / name for name in recipe.sound.manifests)
+        if clip.role == "validation" and clip.name.startswith(prefixes)
+    ]
+    others = [i for i, c in enumerate(clips) if not any(c.mentions(word) for word in words)]
+    if not others:
+        raise RecipeError(f"{recipe.name}: no clip of role validation is without its words")
+    corpus = Corpus.open(clips, job.cache)
+    samples, _ = string_together(corpus, others, np.random.default_rng([recipe.seed, 2]))
+    alarms = _scores(job, samples)
+    hours = len(samples) / SAMPLE_RATE / 3600
+    found = {}
+    for number, word in enumerate(words):
+        peaks = block_peaks(alarms[:, number])
+        said = [i for i, clip in enumerate(clips) if clip.says(word)]
+        hits = [_hit(job, corpus, i, number) for i in said]
+        found[word] = Score({}, np.array(hits, np.float32), peaks, hours, len(peaks))
+    return found
+
+
+def _scores(job: Finetuning, samples: np.ndarray) -> np.ndarray:
+    """Score a stream for all words: (N,) -> (U, K)."""
+    features = features_of(samples, job.recipe.front_end)
+    net = job.net.cpu().eval()
+    raw = in_pieces(lambda x: net.outputs(x)[0][0], features, net.receptive_field)
+    smoothing = job.recipe.decision.smoothing
+    return np.stack([smoothed(column, smoothing) for column in raw.T], axis=1)
+
+
+def _hit(job: Finetuning, corpus: Corpus, index: int, number: int) -> float:
+    clip = corpus.audio(index)
+    _, end = speech_span(clip)
+    stream = np.pad(clip[:end], (SAMPLE_RATE, round(RELEASE_SECONDS * SAMPLE_RATE)))
+    return float(_scores(job, stream)[:, number].max())
+
+
+def _points(score: Score, rates: dict[str, float]) -> dict[str, OperatingPoint]:
+    # Rounded up: a hair lower and there would be more false alarms than promised.
+    return {
+        name: OperatingPoint(math.ceil(score.calibrated(rate) * 1e4) / 1e4, rate)
+        for name, rate in rates.items()
+    }
+
+
+def _seconds(job: Finetuning, word: str) -> float:
+    """Return the median length of a word in the training clips."""
+    corpus = job.corpus
+    spans = [speech_span(corpus.audio(i)) for i, c in enumerate(corpus.clips) if c.says(word)]
+    return round(float(np.median([end - start for start, end in spans])) / SAMPLE_RATE, 2)
+
+
+def _card(job: Finetuning, info: ModelInfo, scores: dict[str, Score], difference: float) -> str:
+    recipe = job.recipe
+    parameters = sum(p.numel() for p in job.net.parameters())
+    counts = Counter(clip.source for clip in job.clips)
+    hours = Counter()
+    for clip in job.clips:
+        hours[clip.source] += clip.seconds / 3600
+    data = "\n".join(
+        f"| {source} | {recipe.sound.licences[source]} | {count} | {hours[source]:.2f} |"
+        for source, count in sorted(counts.items())
+    )
+    points = "\n".join(
+        f"| {keyword.label} | {point.threshold:.4f} "
+        f"| {100 * np.mean(scores[keyword.label].hits >= point.threshold):.1f} "
+        f"| {len(scores[keyword.label].hits)} |"
+        for keyword in info.keywords
+        for name, point in keyword.operating_points.items()
+        if name == "medium"
+    )
+    medium = recipe.false_alarms_per_hour["medium"]
+    stream = next(iter(scores.values())).recorded * BLOCK / 3600
+    speakers = (
+        f"It also puts out a speaker embedding of {info.embedding} values each "
+        f"{1000 * info.output_samples // SAMPLE_RATE} ms: convenience, not security.\n"
+        if info.embedding
+        else ""
+    )
+    return f"""# {info.name}
+
+Hears {", ".join(f"«{keyword.label}»" for keyword in info.keywords)}.
+Licence of the weights: {info.provenance.licence}.
+{speakers}
+{parameters:,} parameters; the heads read the mean of the last second. Labels that are learnt and
+not reported: {", ".join(BACKGROUND)}. float32 ONNX; streamed outputs of torch and ONNX Runtime
+differ by at most {difference:.1g}. Encoder: {job.origin}. Fine-tuned by `{recipe.name}.toml`, seed
+{recipe.seed}, {recipe.pace.steps} steps a task of {recipe.pace.batch} segments; \
+torch {torch.__version__}.
+
+## Trained on
+
+| source | licence | clips | hours |
+|---|---|---|---|
+{data}
+
+No clip of role `test` was trained on, or used to choose a threshold.
+
+## Thresholds
+
+For {medium:g} false alarms an hour, on {stream:.1f} h of validation clips; recall is that of the
+validation clips that say the word, as recorded.
+
+| word | threshold | recall, % | of clips |
+|---|---|---|---|
+{points}
+"""

@@ -53,8 +53,9 @@ def load_encoder(path: Path, front_end: FrontEnd) -> tuple[Encoder, Student | Tr
     except EncoderFileError:
         raise
     except Exception as error:  # torch.load raises whatever a damaged file makes it stumble over
+        reason = str(error).split("\n")[0]
         raise EncoderFileError(
-            f"{path} is no encoder that `kwspot distill` made: {error}"
+            f"{path} is no encoder that `kwspot distill` made: {reason}"
         ) from error
     if heard != front_end:
         raise EncoderFileError(f"{path} hears through {heard}, the recipe asks for {front_end}")

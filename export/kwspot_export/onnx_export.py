@@ -21,8 +21,8 @@ import onnxslim
 import torch
 
 from kwspot.errors import KwspotError
-from kwspot.model import OnnxModel
 from kwspot.features import FrontEnd
+from kwspot.model import OnnxModel
 from kwspot.modelfile import FORMAT, METADATA_KEY, ModelInfo, Provenance, State, dump_info
 from kwspot_export.heads import JointNet, PooledEncoder
 from kwspot_export.student import (

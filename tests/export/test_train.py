@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kwspot_export.recipe import Recipe, RecipeError
 from kwspot_export.encoders import build_encoder
+from kwspot_export.recipe import Recipe, RecipeError
 from kwspot_export.student import FrameNet
 from kwspot_export.train import Progress, Run, TrainingError
 from torch import Tensor

@@ -105,7 +105,9 @@ def test_unknown_and_missing_metadata_is_said() -> None:
         ({"frames_per_step": 0}, "impossible steps"),
         ({"outputs_per_step": 4}, "'posteriors' has shape"),
         ({"decision": Decision(smoothing=0)}, "impossible steps"),
-        ({"keywords": ()}, "names no keyword"),
+        ({"keywords": ()}, "names no keyword: an encoder alone detects nothing"),
+        ({"embedding": 3}, "disagree about output 'embedding'"),
+        ({"embedding": -1}, "impossible embedding: -1"),
         ({"keywords": (Keyword("tiny", {}, 0.3),)}, "no threshold for 'tiny' at 'low'"),
         ({"states": INFO.states[:1]}, "disagree about input 'state_1'"),
         (

@@ -2,8 +2,8 @@
 
 ```
 features (B, T, F) -> encoder -> hidden (B, U, C) -> mean of the last second (B, U, C)
-    -> label logits (B, U, K)
-    -> embedding (B, U, E)
+                                                       -> label logits (B, U, K)
+                                                       -> speaker embedding (B, U, E)
 ```
 
 A linear layer on features averaged over time is the classifier of S3RL and SUPERB (Yang et al.
@@ -45,7 +45,7 @@ class PooledHeads(nn.Module):
         self.speaker = nn.Linear(width, speaker_size) if speaker_size else None
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return label logits (B, U, K) and the embedding (B, U, E) of length 1, or None."""
+        """Compute label logits (B, U, K) and the speaker embedding (B, U, E) of length 1."""
         return self.answer(trailing_mean(hidden))
 
     def answer(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -209,8 +209,8 @@ class StreamingNet(nn.Module):
         super().__init__()
         self.encoder = net.encoder.streaming()
         self.head = nn.Linear(net.head.in_channels, net.head.out_channels)
-        self.head.weight.data = net.head.weight.detach()[:, :, 0]
-        self.head.bias.data = net.head.bias.detach()
+        self.head.weight.data = net.head.weight.detach()[:, :, 0].clone()
+        self.head.bias.data = net.head.bias.detach().clone()
 
     def fresh_states(self) -> list[Tensor]:
         """Return the states of a stream that has heard nothing."""

@@ -1,8 +1,7 @@
 """The light transformer student of S3RL, made causal so that it streams.
 
 ```
-features (B, T, F) -> 4 frames stacked (B, T/4, 4F) -> linear -> layers -> norm
-    -> hidden (B, T/4, C)
+features (B, T, F) -> stacked by 4 (B, T/4, 4F) -> linear -> layers -> norm -> hidden (B, T/4, C)
 ```
 
 Yang et al., Interspeech 2023 (arXiv 2307.02720) distil into three transformer layers of width 256

@@ -8,20 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from kwspot_export.onnx_export import export_onnx, state_specs
+from kwspot_export.onnx_export import export_onnx
 from kwspot_export.recipe import Recipe, read_recipe
 from kwspot_export.train import Run
-from toy import RECIPE, Commanded, Exported, random_net, start_run, write_data
+from toy import RECIPE, Commanded, Exported, describe, random_net, start_run, write_data
 
 from kwspot.cli import main
-from kwspot.modelfile import (
-    FORMAT,
-    SENSITIVITIES,
-    Keyword,
-    ModelInfo,
-    OperatingPoint,
-    Provenance,
-)
 
 torch.set_num_threads(1)  # the nets are tiny, and other threads would only wait for each other
 
@@ -66,16 +58,7 @@ def commanded(recipe_path: Path, data: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     net = random_net()
-    info = ModelInfo(
-        format=FORMAT,
-        name="random",
-        keywords=(Keyword("hey", {s: OperatingPoint(0.5, 1.0) for s in SENSITIVITIES}, 0.4),),
-        frames_per_step=8,
-        outputs_per_step=2,
-        receptive_field=net.receptive_field,
-        states=state_specs(net.streaming()),
-        provenance=Provenance("Apache-2.0", "none", "random weights", {"torch": "any"}),
-    )
+    info = describe(net, ("hey",))
     path = tmp_path_factory.mktemp("exported") / "random.onnx"
     with _records_of("torch.onnx") as said:
         difference = export_onnx(net, info, path)

@@ -1,23 +1,38 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from kwspot_export import onnx_export
+from kwspot_export.heads import JointNet, PooledHeads
 from kwspot_export.onnx_export import (
     OPSET,
     PARITY_TOLERANCE,
     ParityError,
+    export_encoder,
     export_onnx,
     parity,
 )
-from kwspot_export.student import FRAMES_PER_STEP, StreamingNet
+from kwspot_export.student import FRAMES_PER_STEP, Encoder, StreamingNet
 from onnx import numpy_helper
-from toy import Exported, assert_one_sentence, random_features
+from toy import (
+    Exported,
+    assert_one_sentence,
+    describe,
+    random_features,
+    random_net,
+    random_transformer,
+)
 
+from kwspot.cli import main
+from kwspot.detector import KeywordDetector
+from kwspot.errors import ModelError
+from kwspot.features import FrontEnd
 from kwspot.model import OnnxModel
-from kwspot.modelfile import METADATA_KEY, dump_info, parse_info
+from kwspot.modelfile import METADATA_KEY, Provenance, dump_info, parse_info
 
 
 def altered(path: Path, change: float) -> onnx.ModelProto:
@@ -47,7 +62,7 @@ def test_the_exported_file_streams_as_torch_does(exported: Exported) -> None:
 
 def test_the_difference_that_was_found_is_returned(exported: Exported) -> None:
     streaming = StreamingNet(exported.net)
-    assert exported.difference == parity(exported.net, streaming, OnnxModel(exported.path))
+    assert exported.difference == parity(exported.net, streaming, exported.info, exported.path)
     assert 0 <= exported.difference <= PARITY_TOLERANCE
 
 
@@ -102,5 +117,97 @@ def test_a_failed_export_leaves_the_model_that_was_there(
 
 def test_a_streaming_net_that_differs_is_found(exported: Exported) -> None:
     streaming = StreamingNet(exported.net)
-    streaming.linears[1].bias.data[0] += 0.1
-    assert parity(exported.net, streaming, OnnxModel(exported.path)) > PARITY_TOLERANCE
+    streaming.encoder.linears[1].bias.data[0] += 0.1
+    assert parity(exported.net, streaming, exported.info, exported.path) > PARITY_TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A convolutional encoder, four labels of which two are background, and a speaker head."""
+    return export_joint(random_net().encoder, tmp_path_factory.mktemp("joint") / "joint.onnx")
+
+
+def export_joint(encoder: Encoder, path: Path) -> Exported:
+    torch.manual_seed(1)
+    net = JointNet(encoder, PooledHeads(encoder.width, 4, speaker_size=3, background=2)).eval()
+    torch.nn.init.normal_(net.heads.label.weight)
+    info = describe(net, ("left", "right"), embedding=3)
+    return Exported(net, info, path, export_onnx(net, info, path), [])
+
+
+def test_a_joint_net_is_exported_with_all_its_outputs(joint: Exported) -> None:
+    assert joint.difference <= PARITY_TOLERANCE
+    features = random_features(160)
+    session = onnxruntime.InferenceSession(joint.path)
+    model = OnnxModel(joint.path)
+    state, posteriors, embeddings = model.fresh_state(), [], []
+    for step in features[0].split(FRAMES_PER_STEP):
+        feed = {"features": step.numpy()}
+        feed |= {s.input: values for s, values in zip(model.info.states, state, strict=True)}
+        embeddings += session.run(["embedding"], feed)
+        scores, state = model.step(step.numpy(), state)
+        posteriors.append(scores)
+    with torch.no_grad():
+        logits, embedding = joint.net(features)
+    scores = np.concatenate(posteriors)
+    assert scores.std() > 0.02, "posteriors that stand still prove nothing"
+    whole = torch.softmax(logits[0], dim=1)[:, 2:].numpy()
+    np.testing.assert_allclose(scores, whole, atol=PARITY_TOLERANCE)
+    streamed = np.concatenate(embeddings)
+    np.testing.assert_allclose(streamed, embedding[0].numpy(), atol=PARITY_TOLERANCE)
+
+
+def test_the_detector_runs_a_joint_net_of_several_keywords(joint: Exported) -> None:
+    detector = KeywordDetector(joint.path, vad="off", threshold=0.05)
+    noise = np.random.default_rng(0).normal(0, 0.1, 5 * 16000).astype(np.float32)
+    scores = detector.score(noise)
+    assert scores.shape[1] == 2 and len(scores) >= 120
+    assert (scores > 0).all() and (scores.sum(axis=1) < 1).all()
+    assert {hit.keyword for hit in detector.listen(noise)} <= {"left", "right"}
+
+
+def test_a_transformer_is_exported(tmp_path: Path) -> None:
+    joint = export_joint(random_transformer(layers=1), tmp_path / "joint.onnx")
+    assert joint.difference <= PARITY_TOLERANCE
+    assert OnnxModel(joint.path).info == joint.info
+    assert [state.shape for state in joint.info.states] == [(5, 32), (24, 16)]
+
+
+def test_an_output_that_the_metadata_deny_is_refused(joint: Exported, tmp_path: Path) -> None:
+    path = tmp_path / "odd.onnx"
+    for size, message in ((0, "disagree about output 'embedding'"), (4, "has shape")):
+        model = onnx.load(joint.path)
+        del model.metadata_props[:]
+        text = dump_info(replace(joint.info, embedding=size))
+        onnx.helper.set_model_props(model, {METADATA_KEY: text})
+        onnx.save(model, path)
+        with pytest.raises(ModelError, match=message) as refusal:
+            OnnxModel(path)
+        assert_one_sentence(refusal.value)
+
+
+def test_a_wrong_embedding_alone_is_found(joint: Exported) -> None:
+    streaming = joint.net.streaming()
+    streaming.heads.speaker.bias.data[0] += 0.1
+    assert parity(joint.net, streaming, joint.info, joint.path) > PARITY_TOLERANCE
+
+
+def test_an_encoder_is_exported_alone_and_detects_nothing(tmp_path: Path) -> None:
+    encoder, path = random_net().encoder, tmp_path / "encoder.onnx"
+    provenance = Provenance("Apache-2.0", "none", "random weights", {})
+    assert export_encoder(encoder, "encoder", provenance, path, FrontEnd()) <= PARITY_TOLERANCE
+    session = onnxruntime.InferenceSession(path)
+    output = session.get_outputs()[0]
+    assert (output.name, output.shape) == ("embedding", [2, 8])
+    with pytest.raises(ModelError, match="names no keyword: an encoder alone") as refusal:
+        OnnxModel(path)
+    assert_one_sentence(refusal.value)
+
+
+def test_info_tells_of_the_speaker_embedding(
+    joint: Exported, exported: Exported, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(joint.path)]) == 0
+    assert "speaker embedding of 3 numbers" in capsys.readouterr().out
+    assert main(["info", str(exported.path)]) == 0
+    assert "embedding" not in capsys.readouterr().out

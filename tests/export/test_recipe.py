@@ -2,7 +2,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from kwspot_export.recipe import Group, Recipe, RecipeError, read_recipe
+from kwspot_export.recipe import STUDENTS, Group, Recipe, RecipeError, Transformer, read_recipe
 from toy import RECIPE, assert_one_sentence
 
 from kwspot.modelfile import SENSITIVITIES
@@ -64,6 +64,23 @@ def test_settings_that_cannot_be_are_refused_in_one_sentence(
         read(tmp_path, RECIPE.replace(old, new))
     assert_one_sentence(refusal.value)
     assert "changed.toml" in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_student_can_be_named(tmp_path: Path, name: str) -> None:
+    table = "[student]\nchannels = 8\ndilations = [1, 2]\n"
+    named = f"student = {name!r}\n" + RECIPE.replace(table, "")
+    assert read(tmp_path, named).student == STUDENTS[name]
+
+
+def test_a_student_that_cannot_be_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    table = "[student]\nchannels = 8\ndilations = [1, 2]\n"
+    with pytest.raises(RecipeError, match="no student is called 'tiny'; known are small") as named:
+        read(tmp_path, "student = 'tiny'\n" + RECIPE.replace(table, ""))
+    with pytest.raises(RecipeError, match="256, must be a multiple of its heads, 3") as built:
+        Transformer(heads=3)
+    for refusal in (named, built):
+        assert_one_sentence(refusal.value)
 
 
 @pytest.mark.parametrize("line", ["data = 3", 'data = "x"', "[data]\npositives = ['wake/']"])

@@ -2,15 +2,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kwspot_export.recipe import Student
+from kwspot_export.encoders import build_encoder
+from kwspot_export.recipe import STUDENTS, Student
 from kwspot_export.student import (
     FRAMES_PER_STEP,
     SUBSAMPLING,
-    CausalConvNet,
+    ConvEncoder,
+    FrameNet,
     StreamingNet,
     stream,
 )
-from toy import random_features, random_net
+from toy import random_features, random_net, random_transformer
 
 # Posteriors in float32 whose sums of a few hundred terms run in another order.
 TOLERANCE = 2e-5
@@ -27,7 +29,46 @@ def test_a_whole_clip_equals_the_same_streamed_for_any_dilations(
     net = random_net(dilations, seed=seed)
     features = random_features(steps * FRAMES_PER_STEP, seed=seed)
     whole = torch.sigmoid(net(features))
-    streamed = stream(StreamingNet(net), features[0])
+    (streamed,) = stream(StreamingNet(net), features[0])
+    torch.testing.assert_close(streamed, whole[0], atol=TOLERANCE, rtol=0)
+
+
+@torch.no_grad()
+def test_a_folded_encoder_streams_the_hidden_vectors_of_the_whole_one() -> None:
+    encoder = random_net((1, 4)).encoder
+    features = random_features(160)
+    (hidden,) = stream(encoder.streaming(), features[0])
+    whole = encoder(features)[0]
+    assert hidden.shape == (40, encoder.width)
+    assert whole.std() > 0.1
+    torch.testing.assert_close(hidden, whole, atol=TOLERANCE, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_streaming_copy_does_not_follow_the_net_it_was_made_of() -> None:
+    features = random_features(80)[0]
+    for net in (random_net(), FrameNet(random_transformer(), 1)):
+        streaming = net.streaming()
+        before = stream(streaming, features)[0]
+        for parameter in net.parameters():
+            parameter.data.mul_(2.0)
+        assert torch.equal(stream(streaming, features)[0], before)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("small", 22e3), ("medium", 55e3), ("large", 244e3), ("transformer", 1.62e6)],
+)
+@torch.no_grad()
+def test_named_students_are_of_their_sizes_and_take_a_frame_head(
+    name: str, parameters: float
+) -> None:
+    encoder = build_encoder(40, STUDENTS[name])
+    assert sum(p.numel() for p in encoder.parameters()) == pytest.approx(parameters, rel=0.01)
+    net, features = FrameNet(encoder, 3).eval(), random_features(64)
+    (whole,) = net.outputs(features)
+    (streamed,) = stream(net.streaming(), features[0])
+    assert whole.shape == (1, 16, 3)
     torch.testing.assert_close(streamed, whole[0], atol=TOLERANCE, rtol=0)
 
 
@@ -50,8 +91,8 @@ def test_streams_of_one_net_share_no_state() -> None:
             assert all(map(torch.equal, states[name], before)), "a step changed its input"
             states[name] = following
             outputs[name].append(posteriors)
-    assert torch.equal(torch.cat(outputs["first"]), stream(net, first))
-    assert torch.equal(torch.cat(outputs["second"]), stream(net, second))
+    assert torch.equal(torch.cat(outputs["first"]), stream(net, first)[0])
+    assert torch.equal(torch.cat(outputs["second"]), stream(net, second)[0])
 
 
 @torch.no_grad()
@@ -66,7 +107,7 @@ def test_states_keep_their_shapes() -> None:
 def test_a_folded_layer_equals_convolution_norm_and_skip() -> None:
     net = random_net((1, 3)).double()
     random = torch.Generator().manual_seed(1)
-    for layer in net.layers:
+    for layer in net.encoder.layers:
         x = torch.randn(1, layer.conv.in_channels, 50, generator=random, dtype=torch.float64)
         weight, bias = layer.fold()
         padded = torch.nn.functional.pad(x, (layer.history, 0))
@@ -77,9 +118,10 @@ def test_a_folded_layer_equals_convolution_norm_and_skip() -> None:
         torch.testing.assert_close(torch.relu(folded), layer(x), atol=1e-12, rtol=1e-12)
 
 
-def always_active(dilations: tuple[int, ...]) -> CausalConvNet:
+def always_active(dilations: tuple[int, ...]) -> FrameNet:
     """A net of positive weights in float64: no unit is ever off, and nothing is rounded away."""
-    net = CausalConvNet(4, 1, Student(channels=2, dilations=dilations)).eval().double()
+    encoder = ConvEncoder(4, Student(channels=2, dilations=dilations))
+    net = FrameNet(encoder, 1).eval().double()
     for parameter in net.parameters():
         parameter.data.abs_().add_(0.1)
     return net

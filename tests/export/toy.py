@@ -14,14 +14,24 @@ import soundfile
 import torch
 from kwspot_export.augment import Conditions
 from kwspot_export.corpus import Corpus
-from kwspot_export.recipe import Recipe, Student
+from kwspot_export.heads import JointNet
+from kwspot_export.onnx_export import state_specs
+from kwspot_export.recipe import Recipe, Student, Transformer
 from kwspot_export.student import ConvEncoder, FrameNet
 from kwspot_export.train import Run
+from kwspot_export.transformer import TransformerEncoder
 from numpy.random import Generator
 
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.manifest import COLUMNS, Clip
-from kwspot.modelfile import ModelInfo
+from kwspot.modelfile import (
+    FORMAT,
+    SENSITIVITIES,
+    Keyword,
+    ModelInfo,
+    OperatingPoint,
+    Provenance,
+)
 
 KEYWORD = "beep boop"
 WORD_SECONDS = 0.40
@@ -234,6 +244,35 @@ def random_net(
     return net
 
 
+def random_transformer(
+    layers: int = 2, context: int = 5, width: int = 16, mels: int = 40, seed: int = 0
+) -> TransformerEncoder:
+    """Make a transformer whose attention prefers some positions to others."""
+    torch.manual_seed(seed)
+    size = Transformer(layers, width, feed_forward=32, heads=4, context=context)
+    encoder = TransformerEncoder(mels, size).eval()
+    for layer in encoder.layers:
+        torch.nn.init.normal_(layer.position)
+        torch.nn.init.normal_(layer.project.bias)  # so that keys of zero are not those of silence
+    return encoder
+
+
+def describe(net: FrameNet | JointNet, labels: tuple[str, ...], embedding: int = 0) -> ModelInfo:
+    """Say what a model file of the net would say of itself."""
+    points = {name: OperatingPoint(0.5, 1.0) for name in SENSITIVITIES}
+    return ModelInfo(
+        format=FORMAT,
+        name="random",
+        keywords=tuple(Keyword(label, points, 0.4) for label in labels),
+        frames_per_step=8,
+        outputs_per_step=2,
+        receptive_field=net.receptive_field,
+        states=state_specs(net.streaming()),
+        provenance=Provenance("Apache-2.0", "none", "random weights", {"torch": "any"}),
+        embedding=embedding,
+    )
+
+
 def random_features(frames: int, mels: int = 40, seed: int = 0) -> torch.Tensor:
     """Make features (1, T, F) between those of silence, 0, and those of loud speech, 17."""
     random = torch.Generator().manual_seed(seed)
@@ -251,7 +290,7 @@ def assert_one_sentence(error: BaseException) -> None:
 class Exported:
     """A net with random weights as a model file."""
 
-    net: FrameNet
+    net: FrameNet | JointNet
     info: ModelInfo
     path: Path
     difference: float

@@ -109,9 +109,8 @@ class WaveformOnnxTeacher:
         self.name = path.stem
         self.fingerprint = fingerprint([path])
         try:
-            one, three = (
-                _run(self._session, np.zeros((2, s * SAMPLE_RATE), np.float32)) for s in (1, 3)
-            )
+            silence = np.zeros((2, 3 * SAMPLE_RATE), np.float32)
+            one, three = (_run(self._session, silence[:, : s * SAMPLE_RATE]) for s in (1, 3))
         except _DAMAGE as error:
             raise TeacherError(
                 f"{path} cannot teach: it does not run on two waveforms of 1 s and of 3 s"

@@ -1,6 +1,10 @@
 import json
 import multiprocessing
+import os
+import time
 from dataclasses import dataclass, replace
+from multiprocessing import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -188,26 +192,37 @@ def test_an_interrupted_shard_is_not_taken_for_a_whole_one(tmp_path: Path) -> No
     assert TargetCache(tmp_path, KEY).build(Sums(), audio) == COUNT - SHARD
 
 
-def share(folder: Path, barrier, computed) -> None:
+def work(shared: Path, abandoned: Path, barrier: Barrier, computed: Queue) -> None:
+    """Build one cache beside the parent, then die in the middle of a shard of another."""
+
+    def deadly(rows: Rows) -> FloatArray:
+        barrier.wait()
+        time.sleep(0.2)  # the parent tries to claim the shard, and waits for it
+        os._exit(7)
+
     torch.set_num_threads(1)
-    cache = TargetCache(folder, KEY)
     barrier.wait()
-    computed.put(cache.build(Sums(), audio))
-    cache.frames(np.arange(COUNT))  # all is there, whoever made it
+    computed.put(TargetCache(shared, KEY).build(Sums(), audio))
+    TargetCache(shared, KEY).frames(np.arange(COUNT))  # all is there, whoever made it
+    computed.close()
+    computed.join_thread()
+    TargetCache(abandoned, KEY).build(Sums(), deadly)
 
 
-def test_processes_share_the_work_and_do_nothing_twice(tmp_path: Path) -> None:
+def test_processes_share_the_work_and_take_over_from_a_dead_one(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, computed = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=share, args=(tmp_path, barrier, computed)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0, 0]
-    assert computed.get() + computed.get() == COUNT
-    assert len(shards(tmp_path)) == 3
-    assert TargetCache(tmp_path, KEY).build(Sums(), audio) == 0
+    folders = (tmp_path / "shared", tmp_path / "abandoned")
+    worker = context.Process(target=work, args=(*folders, barrier, computed))
+    worker.start()
+    barrier.wait(60)
+    own = TargetCache(folders[0], KEY).build(Sums(), audio)
+    assert own + computed.get(timeout=60) == COUNT  # nothing twice
+    assert len(shards(folders[0])) == 3
+    barrier.wait(60)
+    assert TargetCache(folders[1], KEY).build(Sums(), audio) == COUNT
+    worker.join(60)
+    assert worker.exitcode == 7
 
 
 def test_frames_are_averaged_over_the_time_of_an_output() -> None:

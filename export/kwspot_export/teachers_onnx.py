@@ -116,6 +116,8 @@ class WaveformOnnxTeacher:
                 f"{path} cannot teach: it does not run on two waveforms of 1 s and of 3 s"
             ) from error
         self.rate_hz = (three.shape[1] - one.shape[1]) / 2
+        if self.rate_hz <= 0:
+            raise TeacherError(f"{path} cannot teach: it gives no more frames of 3 s than of 1 s")
         self.widths = (one.shape[2],)
 
     def __call__(self, audio: Tensor) -> Hidden:

@@ -209,7 +209,6 @@ def test_gradients_flow_through_an_encoder_that_is_pruned(tmp_path: Path) -> Non
     encoder = saved(tmp_path, "WhisperEncoder", **WHISPER).requires_grad_(True)
     whisper_layers(encoder, WhisperLogMel()(audio(1)))[-1].square().mean().backward()
     for name, weight in encoder.named_parameters():
-        # The position embeddings are fixed sinusoids to transformers, but that is all.
         assert weight.grad is not None, name
 
 
@@ -356,6 +355,7 @@ def test_what_is_no_teacher_is_refused_in_one_sentence(tmp_path: Path) -> None:
         (text, "text.onnx is not an ONNX file"),
         (deaf, r"cannot read the teacher .*melspectrogram.onnx: no such file"),
         (flat_net(tmp_path / "flat.onnx"), r"flat.onnx cannot teach: it must have one input"),
+        (still_net(tmp_path / "still.onnx"), r"still.onnx cannot teach: it gives no more frames"),
     ):
         with pytest.raises(TeacherError, match=reason) as refusal:
             open_teacher(source)
@@ -365,6 +365,15 @@ def test_what_is_no_teacher_is_refused_in_one_sentence(tmp_path: Path) -> None:
 def flat_net(path: Path) -> Path:
     """A net that says nothing about frames."""
     return onnx_file(path, [helper.make_node("Relu", ["x"], ["y"])], {}, [["b", "n"], ["b", "n"]])
+
+
+def still_net(path: Path) -> Path:
+    """A net that says one thing of the whole waveform."""
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axes"], ["sum"]),
+        helper.make_node("Unsqueeze", ["sum", "axes"], ["y"]),
+    ]
+    return onnx_file(path, nodes, {"axes": np.array([1])}, [["b", "n"], ["b", 1, 1]])
 
 
 def test_without_transformers_the_refusal_says_what_to_install(

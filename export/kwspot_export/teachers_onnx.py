@@ -14,6 +14,7 @@ Then `open_teacher("speech-embedding")` and `open_teacher("wakehubert/wakehubert
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
@@ -81,12 +82,11 @@ class SpeechEmbeddingTeacher:
 
     def _row(self, samples: FloatArray) -> FloatArray:
         """Run over one waveform: (N,) -> (T, 96)."""
-        (decibels,) = self._mel.run(None, {"input": samples[None] * np.float32(INT16_SCALE)})
+        decibels = _run(self._mel, samples[None] * np.float32(INT16_SCALE))
         mel = decibels[0, 0] / np.float32(10.0) + np.float32(2.0)  # what the embedding was made for
         cut = np.lib.stride_tricks.sliding_window_view(mel, EMBEDDING_FRAMES, axis=0)
         windows = cut[::EMBEDDING_STRIDE].transpose(0, 2, 1)[..., None]  # (T, 76, 32, 1)
-        (embeddings,) = self._embedding.run(None, {"input_1": windows})
-        return embeddings.reshape(-1, 96)
+        return _run(self._embedding, windows).reshape(-1, 96)
 
 
 class WaveformOnnxTeacher:
@@ -106,26 +106,24 @@ class WaveformOnnxTeacher:
                 f"{path} cannot teach: it must have one input (batch, samples) "
                 "and frames (batch, frames, width) as its first output"
             )
-        self._input, self._output = inputs[0].name, outputs[0].name
         self.name = path.stem
         self.fingerprint = fingerprint([path])
         try:
-            one, three = (self._run(np.zeros((2, s * SAMPLE_RATE), np.float32)) for s in (1, 3))
+            silence = np.zeros((2, 3 * SAMPLE_RATE), np.float32)
+            one, three = (_run(self._session, silence[:, : s * SAMPLE_RATE]) for s in (1, 3))
         except _DAMAGE as error:
             raise TeacherError(
                 f"{path} cannot teach: it does not run on two waveforms of 1 s and of 3 s"
             ) from error
         self.rate_hz = (three.shape[1] - one.shape[1]) / 2
+        if self.rate_hz <= 0:
+            raise TeacherError(f"{path} cannot teach: it gives no more frames of 3 s than of 1 s")
         self.widths = (one.shape[2],)
 
     def __call__(self, audio: Tensor) -> Hidden:
         """Run over (B, N); see `Teacher`."""
-        frames = torch.from_numpy(self._run(audio.cpu().numpy()))
+        frames = torch.from_numpy(_run(self._session, audio.cpu().numpy()))
         return Hidden((frames.to(self._device),), None)
-
-    def _run(self, audio: FloatArray) -> FloatArray:
-        (frames,) = self._session.run([self._output], {self._input: audio})
-        return frames
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
@@ -139,3 +137,8 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
         raise TeacherError(f"cannot read the teacher {path}: no such file") from error
     except _DAMAGE as error:
         raise TeacherError(f"{path} is not an ONNX file that can be run") from error
+
+
+def _run(session: onnxruntime.InferenceSession, values: npt.NDArray) -> FloatArray:
+    """Give the only input its values, and return the first output."""
+    return session.run(None, {session.get_inputs()[0].name: values})[0]

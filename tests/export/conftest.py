@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -14,6 +15,9 @@ from kwspot_export.train import Run
 from toy import RECIPE, Commanded, Exported, describe, random_net, start_run, write_data
 
 from kwspot.cli import main
+
+# The study's modules are commands, not a package: they find each other in their own folder.
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "distillation"))
 
 torch.set_num_threads(1)  # the nets are tiny, and other threads would only wait for each other
 

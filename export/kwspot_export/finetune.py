@@ -73,12 +73,15 @@ class Finetuning:
             ),
         )
 
+        # Weights are drawn here, at once: loading data draws random numbers too.
+        self.learner = _Learner(self.net, self._voices(), recipe.frozen)
+
     def fit(self, report: Callable[[Step], None]) -> JointNet:
         """Train to the end, from the last checkpoint if there is one; also writes `model.pt`."""
         recipe, examples = self.recipe, self.examples
         bank = open_bank(examples.segments, recipe, self.cache, self.workers, self.report)
         turns = self._turns()
-        learner = _Learner(self.net, self._voices(), recipe.frozen).to(self.device)
+        learner = self.learner.to(self.device)
         pace = replace(recipe.pace, steps=recipe.pace.steps * len(turns))
 
         def loss(step: int) -> Terms:

@@ -8,10 +8,10 @@ batch: batch-wide losses (S3RL's views) stay what they are.
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as differentiable
 from torch import Tensor
 
 
@@ -57,7 +57,7 @@ def gather(rows: Tensor) -> Tensor:
     """Put the parts of all processes together, with gradients: (B / processes, ...) -> (B, ...)."""
     if count() == 1:
         return rows
-    return torch.cat(differentiable.all_gather(rows.contiguous()))
+    return _Gather.apply(rows)
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
@@ -70,3 +70,19 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     flat /= count()
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+class _Gather(torch.autograd.Function):
+    """All parts, in order. Backward, the gradients that all processes have for the own part."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(count())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(count())[number()]

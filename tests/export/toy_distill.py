@@ -73,7 +73,7 @@ def finetune_text(speakers: bool = True, head: str = "") -> str:
     text = 'name = "words"\nlicence = "Apache-2.0"\nseed = 3\n' + head
     text += '[keywords]\nwords = ["beep boop"]\n'
     if speakers:
-        text += '[speakers]\nclips = ["wake/", "made/", "speech/"]\nsize = 6\n'
+        text += '[speakers]\nclips = ["wake/", "other/"]\nsize = 6\n'
     return text + STUDENT + PACE + SOUND
 
 

@@ -67,7 +67,7 @@ class Speakers:
 
     def measure(self, network: Network) -> tuple[float, ...]:
         """Return the equal error rate (%) of each list."""
-        unit = embeddings(network, self.windows)
+        unit = embeddings(network.voice, self.windows)
         rates = []
         for pairs, target in self.lists:
             cosine = np.einsum("ij,ij->i", unit[pairs[:, 0]], unit[pairs[:, 1]])
@@ -119,7 +119,7 @@ class FiveShot:
 
     def measure(self, network: Network) -> tuple[float, float]:
         """Return recall (%) at 1 % false accepts and equal error rate (%), means over all draws."""
-        unit = embeddings(network, self.windows)
+        unit = embeddings(network.embed, self.windows)
         rng = default_rng(SEED)
         recalls, rates = [], []
         for enrol, positives, negatives in zip(

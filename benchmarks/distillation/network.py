@@ -1,4 +1,4 @@
-"""The network to be measured: two functions of features, and how they are applied to many."""
+"""The network to be measured: functions of features, and how they are applied to many."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,20 +15,21 @@ BATCH = 64  # windows at a time: more do not fit a processor's cache
 
 @dataclass(frozen=True)
 class Network:
-    """A network as two functions of features (B, T, F), float32 on the CPU.
+    """A network as functions of features (B, T, F), float32 on the CPU; None where it has none.
 
-    `logits` gives (B, U, K), K in the order of `labels`; None for a network without labels.
-    `embed` gives (B, E), what it makes of a whole segment; None to leave these tasks out.
+    `logits` gives (B, U, K), K in the order of `labels`; `voice` (B, E), whose voice it is;
+    `embed` (B, E'), what is said in the segment.
     """
 
     labels: tuple[str, ...] = ()
     logits: Callable[[Tensor], Tensor] | None = None
+    voice: Callable[[Tensor], Tensor] | None = None
     embed: Callable[[Tensor], Tensor] | None = None
 
 
-def embeddings(network: Network, windows: Features) -> FloatArray:
+def embeddings(embed: Callable[[Tensor], Tensor], windows: Features) -> FloatArray:
     """Embed windows (N, T, F), each scaled to length 1: (N, E)."""
-    rows = [finite(network.embed(part), "embeddings") for part in batches(windows)]
+    rows = [finite(embed(part), "embeddings") for part in batches(windows)]
     joined = np.concatenate(rows)
     return joined / np.maximum(np.linalg.norm(joined, axis=1, keepdims=True), 1e-12)
 

@@ -78,8 +78,9 @@ class Study:
                 if KEYWORD in network.labels:
                     missed = [rate for rates in self.alexa.measure(network) for rate in rates]
                     measured = _named(measured, f"{KEYWORD}_frr", missed)
-            if network.embed is not None:
+            if network.voice is not None:
                 measured = _named(measured, "eer", self.speakers.measure(network))
+            if network.embed is not None:
                 measured = _named(measured, "five_shot", self.five_shot.measure(network))
         return measured
 

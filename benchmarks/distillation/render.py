@@ -132,12 +132,15 @@ def fill_in(text: str, tables: dict[str, str]) -> str:
         pattern = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if not pattern.search(text):
             raise StudyError(f"README.md lacks <!-- table {name} --> and, after it, <!-- end -->")
-        text = pattern.sub(lambda found, table=table: found[1] + table + found[2], text)
+        text = pattern.sub(lambda found, table=table: f"{found[1]}\n{table}\n{found[2]}", text)
     return text
 
 
 def draw(name: str, size: str, results: Sequence[Result], path: Path) -> None:
-    """Draw accuracy in noise by row, and the other metrics as bars, with deviations over seeds."""
+    """Draw accuracy in noise by row, and other metrics as bars in the same colours.
+
+    Lines and bars are means, whiskers standard deviations over seeds.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -146,26 +149,31 @@ def draw(name: str, size: str, results: Sequence[Result], path: Path) -> None:
     table = TABLES[name]
     found = {row: _of(results, row, size) for row in table.rows}
     rows = [row for row in table.rows if found[row]]
-    bars = [c for c in table.columns if c.metric in BARS]
-    figure, axes = pyplot.subplots(1, 1 + len(bars), figsize=(5 + 3 * len(bars), 4), squeeze=False)
-    noise, *others = axes[0]
+    colours = {row: f"C{number}" for number, row in enumerate(table.rows)}
+    bars = [column for column in table.columns if column.metric in BARS]
+    figure, (noise, *others) = pyplot.subplots(
+        1,
+        1 + len(bars),
+        layout="constrained",
+        figsize=(7 + 2 * len(bars), 4),
+        width_ratios=[2] + [1] * len(bars),
+    )
     for row in rows:
         values = [_values(found[row], metric) for metric in SNR_METRICS]
         if all(values):
             means, spreads = [statistics.mean(v) for v in values], [_deviation(v) for v in values]
-            noise.errorbar(SNR_LABELS, means, spreads, marker="o", capsize=2, label=table.rows[row])
-    noise.set(xlabel="SNR, dB", ylabel="SC-12 accuracy, %", title=f"{table.title}\n{size}")
-    if noise.get_legend_handles_labels()[1]:
-        noise.legend(fontsize="small")
+            noise.errorbar(SNR_LABELS, means, spreads, marker="o", capsize=2, color=colours[row])
+    noise.set(xlabel="SNR, dB", ylabel="SC-12 accuracy, %")
     for axis, column in zip(others, bars, strict=True):
-        having = [row for row in rows if _values(found[row], column.metric)]
-        values = [_values(found[row], column.metric) for row in having]
-        titles = [table.rows[row] for row in having]
-        means, spreads = [statistics.mean(v) for v in values], [_deviation(v) for v in values]
-        axis.barh(titles, means, xerr=spreads, color="tab:gray", capsize=2)
-        axis.invert_yaxis()
-        axis.set(xlabel=f"{column.metric}, %")
-    figure.tight_layout()
+        for place, row in enumerate(rows):
+            values = _values(found[row], column.metric)
+            if values:
+                mean, spread = statistics.mean(values), _deviation(values)
+                axis.barh(place, mean, xerr=spread, color=colours[row], capsize=2)
+        names = [table.rows[row] for row in rows] if axis is others[0] else [""] * len(rows)
+        axis.set(yticks=range(len(rows)), yticklabels=names, xlabel=f"{column.title}, %")
+        axis.set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
+    figure.suptitle(f"{table.title}: {size}")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without the version of matplotlib in it, equal results give equal files.
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -48,14 +48,14 @@ class Table:
 
 ACCURACY = (
     Column("sc12_clean", "SC-12 clean"),
-    Column("sc12_10db", "10 dB"),
-    Column("sc12_5db", "5 dB"),
-    Column("sc12_0db", "0 dB"),
+    Column("sc12_10db", "SC-12 10 dB"),
+    Column("sc12_5db", "SC-12 5 dB"),
+    Column("sc12_0db", "SC-12 0 dB"),
 )
 MISSES = (
     Column("alexa_frr_clean_1fah", "alexa FRR clean"),
-    Column("alexa_frr_10db_1fah", "10 dB"),
-    Column("alexa_frr_5db_1fah", "5 dB"),
+    Column("alexa_frr_10db_1fah", "alexa FRR 10 dB"),
+    Column("alexa_frr_5db_1fah", "alexa FRR 5 dB"),
 )
 EMBEDDING = (
     Column("eer_sc", "EER SC"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from inputs import AFTER, LEAD, WINDOW, StudyError, stream_features, window_at
+from kwspot_export.validation import features_of
 from matching import FiveShot, Speakers
 from network import Network
 from render import Result, difference, fill_in, read_results, render_differences, render_table
@@ -18,7 +19,7 @@ from tasks import Measured, Study
 from torch import Tensor
 from trials import ARABIC, COMMANDS, OTHERS, TARGETS, Trial, draw_trials, read_trials, write_trials
 
-from kwspot.features import FrontEnd, LogMel
+from kwspot.features import FrontEnd
 from kwspot.manifest import Clip
 from kwspot.streams import Place
 
@@ -84,22 +85,25 @@ def test_a_word_ends_shortly_before_the_end_of_its_window() -> None:
     assert long[0] == 50_000 + AFTER - len(long) + 1 and long[-1] == 50_000 + AFTER
 
 
-def test_a_stream_has_the_features_that_the_runtime_computes() -> None:
+def test_a_stream_made_place_by_place_has_the_features_of_the_whole() -> None:
     rng = np.random.default_rng(0)
     sizes = (90, 3333, 500, 8000)
     parts = [rng.standard_normal(size).astype(np.float32) * 0.1 for size in sizes]
     place = Place(clip("a"), 0, 0, (0, 0))
-    joined = LogMel(FrontEnd())(np.concatenate(parts))
+    joined = features_of(np.concatenate(parts), FrontEnd()).numpy()
     features = stream_features((place, part) for part in parts)
-    assert features.shape == joined.shape
+    assert features.shape == joined.shape == (sum(sizes) // 160, 40)
     assert np.abs(features - joined).max() < 0.02  # float16 at up to 16
 
 
-# Tasks on features made up: a frame's first band is its label, the second its speaker
+# Tasks on features made up: a frame's first band is its label, the second its speaker, the third
+# how much it resembles alexa.
 
 
 def labels_of(features: Tensor) -> Tensor:
-    return torch.nn.functional.one_hot(features[:, 3::4, 0].long(), len(SC12) + 1) * 20.0
+    logits = torch.nn.functional.one_hot(features[:, 3::4, 0].long(), len(SC12) + 1) * 20.0
+    logits[..., -1] += features[:, 3::4, 2]
+    return logits
 
 
 def speaker_of(features: Tensor) -> Tensor:
@@ -110,7 +114,7 @@ NETWORK = Network((*SC12, "alexa"), labels_of, speaker_of)
 
 
 def windows(label: list[int], speaker: list[int]) -> np.ndarray:
-    made = np.zeros((len(label), 160, 2), np.float16)
+    made = np.zeros((len(label), 160, 3), np.float16)
     made[:, -4:, 0] = np.array(label)[:, None]
     made[:, :, 1] = np.array(speaker)[:, None]
     return made
@@ -123,9 +127,10 @@ def speech_commands() -> SpeechCommands:
 
 def alexa() -> Alexa:
     """Two words, the first one heard; 130 s of other sound with one false alarm at its end."""
-    negatives = np.zeros((13_000, 2), np.float16)
+    negatives = np.zeros((13_000, 3), np.float16)
+    negatives[:, 2] = np.random.default_rng(0).uniform(0, 3, 13_000)
     negatives[12_900:12_940, 0] = len(SC12)
-    positives = np.zeros((1000, 2), np.float16)
+    positives = np.zeros((1000, 3), np.float16)
     positives[200:240, 0] = len(SC12)
     words = np.array([[150, 210], [500, 560]]) * 160
     return Alexa(negatives, 0.6, (positives,) * 3, words)
@@ -150,7 +155,7 @@ def test_commands_are_decided_at_the_last_output_in_each_condition() -> None:
 
 
 def test_scores_of_a_stream_do_not_depend_on_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    features = np.random.default_rng(0).integers(10, 13, (2403, 2)).astype(np.float16)
+    features = np.random.default_rng(0).integers(10, 13, (2403, 3)).astype(np.float16)
     whole = smoothed_scores(NETWORK, features)
     monkeypatch.setattr("spotting.PIECE_OUTPUTS", 77)
     assert len(whole) == 600
@@ -287,7 +292,7 @@ RESULTS = [
 
 def test_a_table_has_means_and_deviations_with_the_baseline_on_top() -> None:
     lines = render_table("a", RESULTS).splitlines()
-    assert lines[0].startswith("| row | size | SC-12 clean | 10 dB | 5 dB | 0 dB |")
+    assert lines[0].startswith("| row | size | SC-12 clean | SC-12 10 dB |")
     assert lines[2].startswith("| from scratch | medium | 90.0 ± 0.0 | – | – | 60.0 ± 34.7 |")
     assert lines[3].startswith("| dual view | medium | 92.0 ± 1.4 | – | – | 82.0 ± 2.8 |")
     assert lines[3].endswith("| 2 |")
@@ -309,7 +314,7 @@ def test_differences_are_paired_by_seed() -> None:
 def test_tables_go_between_their_markers_and_nothing_else_changes() -> None:
     text = "Before\n<!-- table a -->\nold\n<!-- end -->\nVerdict\n<!-- table b -->\n<!-- end -->\n"
     filled = fill_in(text, {"a": "A\n", "b": "B\n"})
-    assert filled == text.replace("old", "A").replace("table b -->\n", "table b -->\nB\n")
+    assert filled == text.replace("old", "\nA\n").replace("table b -->\n", "table b -->\n\nB\n\n")
     assert fill_in(filled, {"a": "A\n", "b": "B\n"}) == filled
     with pytest.raises(StudyError, match="lacks <!-- table c -->"):
         fill_in(text, {"c": "C\n"})

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import time
-
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The study's networks: which encoders are distilled, and what is fine-tuned on them.
 
 ```
-teachers -> encoder (objective, size, seed) -> fine-tuned net (tasks, frozen or not) -> rows of tables
+teachers -> encoder (objective, size, seed) -> fine-tuned net (tasks, frozen or not) -> rows
 ```
 
 Every row has the same student of its size, the same recordings, steps and seeds.

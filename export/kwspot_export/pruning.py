@@ -52,7 +52,8 @@ class PruneSettings:
 
     Published are 50000 steps, a `gate_rate` of 0.02 and a `warm_up` of 0.1. What counts is that
     gates can follow the target: (rate x steps) of its rise is 5 at least, or the size overshoots.
-    With the values here it was met within 0.01 in 240 steps [measured on Whisper tiny].
+    With the values here, 240 steps on Whisper tiny ended at 0.755 for 0.75, 0.866 for 0.85 (one run
+    each, the second at a learning rate of 5e-4).
     """
 
     sparsity: float  # share of the parameters to remove

@@ -22,20 +22,20 @@ from torch import nn
 from kwspot.manifest import Clip, read_manifests
 from kwspot_export import augment, processes
 from kwspot_export.acoustics import Acoustics, draw_babble
-from kwspot_export.augment import Conditions
 from kwspot_export.bank import Bank
 from kwspot_export.corpus import Corpus
-from kwspot_export.distill_recipe import DistillRecipe, FinetuneRecipe, Sound
+from kwspot_export.distill_recipe import DistillRecipe, FinetuneRecipe, PruningSettings, Sound
 from kwspot_export.encoder_file import save_encoder
 from kwspot_export.encoders import build_encoder
 from kwspot_export.lessons import open_lesson
 from kwspot_export.loop import Step, Terms, TrainingError, learn
 from kwspot_export.objectives.s3rl import draw_masks
+from kwspot_export.prune_teacher import prune_teacher
 from kwspot_export.recipe import RecipeError
 from kwspot_export.segments import WINDOW_OUTPUTS, Segments, draw_segments
 from kwspot_export.student import SUBSAMPLING
 from kwspot_export.targets import TargetCache, TargetKey
-from kwspot_export.teachers import open_teacher
+from kwspot_export.teachers import Teacher, open_teacher
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def open_acoustics(corpus: Corpus, sound: Sound) -> Acoustics:
     babble = draw_babble(corpus, speech, rng)
     weights = np.full(len(speech), 1 / len(speech))
     noises = starting(sound.noises)
-    return Acoustics(corpus, rooms, babble, noises, speech, weights, Conditions())
+    return Acoustics(corpus, rooms, babble, noises, speech, weights, sound.conditions)
 
 
 def open_bank(
@@ -126,13 +126,49 @@ class Distillation:
 
     def build_targets(self) -> list[TargetCache]:
         """Run every teacher over the segments that its cache lacks."""
-        return [self._targets(choice.source, choice.layers) for choice in self.recipe.teachers]
+        if self.recipe.pruning is not None:
+            self._prune(self.recipe.pruning)
+        return [self._targets(number) for number in range(len(self.recipe.teachers))]
 
-    def _targets(self, source: str, layers: tuple[int, ...]) -> TargetCache:
+    def _prune(self, settings: PruningSettings) -> None:
+        """Make a smaller teacher of the first one, unless that was done before."""
+        if processes.number() == 0 and not (self._pruned / "config.json").exists():
+            result = prune_teacher(
+                self._open(self.recipe.teachers[0].source),
+                self.segments,
+                self._pruned,
+                settings.sparsity,
+                settings.groups,
+                settings.steps,
+                self.recipe.seed,
+                lambda row: self.report("prune", row.step + 1, settings.steps * 3 // 2),
+            )
+            log.info(
+                "pruned %s from %.2f to %.2f M parameters",
+                self.recipe.teachers[0].source,
+                result.parameters_before / 1e6,
+                result.parameters_after / 1e6,
+            )
+        processes.wait()
+
+    @property
+    def _pruned(self) -> Path:
+        return self.folder / "pruned"
+
+    def _open(self, source: str) -> Teacher:
         local = self.teachers / source
-        teacher = open_teacher(str(local if local.exists() else source), str(self.device))
+        return open_teacher(str(local if local.exists() else source), str(self.device))
+
+    def _targets(self, number: int) -> TargetCache:
+        choice = self.recipe.teachers[number]
+        pruned = number == 0 and self.recipe.pruning is not None
+        teacher = open_teacher(self._pruned) if pruned else self._open(choice.source)
         key = TargetKey(
-            teacher.fingerprint, self.segments.key, len(self.segments), layers, WINDOW_OUTPUTS
+            teacher.fingerprint,
+            self.segments.key,
+            len(self.segments),
+            choice.layers,
+            WINDOW_OUTPUTS,
         )
         cache = TargetCache(self.cache / "targets", key)
         cache.build(teacher, self.segments.audio, lambda *done: self.report(teacher.name, *done))

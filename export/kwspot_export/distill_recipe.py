@@ -10,6 +10,7 @@ from typing import TypeVar
 from kwspot.features import FrontEnd
 from kwspot.modelfile import Decision
 from kwspot.records import read_record
+from kwspot_export.augment import Conditions
 from kwspot_export.loop import Pace
 from kwspot_export.recipe import (
     Group,
@@ -40,6 +41,7 @@ class Sound:
     unheard: tuple[str, ...] = ()
     segments: int = 12000
     variants: int = 2  # places that each segment is heard in
+    conditions: Conditions = field(default_factory=Conditions)
     seed: int = 0  # of segments and places; the recipe's own seed draws weights and batches
 
 
@@ -85,6 +87,15 @@ class SkillSettings:
 
 
 @dataclass(frozen=True)
+class PruningSettings:
+    """Prune the first teacher before it teaches (`pruning.py`)."""
+
+    sparsity: float  # share of its parameters to remove
+    groups: int = 3
+    steps: int = 300
+
+
+@dataclass(frozen=True)
 class EnsembleSettings:
     """Distance to several teachers (`objectives/ensemble.py`).
 
@@ -110,6 +121,7 @@ class DistillRecipe:
     s3rl: S3RLSettings | None = None
     skill: SkillSettings | None = None
     ensemble: EnsembleSettings | None = None
+    pruning: PruningSettings | None = None
     pace: Pace = field(default_factory=Pace)
     delay: int = 3  # outputs (40 ms each) that the student may hear beyond what it describes
     front_end: FrontEnd = field(default_factory=FrontEnd)

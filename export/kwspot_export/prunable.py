@@ -30,6 +30,7 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from kwspot.errors import KwspotError
+from kwspot_export.teachers_whisper import whisper_layers
 
 ENCODERS = {
     "whisper": WhisperEncoder,
@@ -157,13 +158,7 @@ def hidden_states(encoder: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
     """
     if not isinstance(encoder, WhisperEncoder):
         return encoder(inputs, output_hidden_states=True).hidden_states
-    # Its own forward insists on 30 seconds.
-    x = functional.gelu(encoder.conv1(inputs))
-    x = functional.gelu(encoder.conv2(x)).transpose(1, 2)
-    states = [x + encoder.embed_positions.weight[: x.shape[1]]]
-    for layer in encoder.layers:
-        states.append(layer(states[-1], None))
-    return (*states[:-1], encoder.layer_norm(states[-1]))
+    return whisper_layers(encoder, inputs)  # its own forward insists on 30 seconds
 
 
 def save_pruned(encoder: nn.Module, folder: Path) -> None:

@@ -29,6 +29,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import logging
 
 from kwspot.features import SAMPLE_RATE
+from kwspot_export.prunable import KEPT, load_pruned
 from kwspot_export.teachers import Hidden, TeacherError, fingerprint
 from kwspot_export.teachers_whisper import WhisperTeacher
 
@@ -63,6 +64,11 @@ def open_checkpoint(
             f"{source} was made for audio at {rate} Hz, only {SAMPLE_RATE} Hz will do"
         )
     mark = fingerprint(_identity(folder))
+    if KEPT in config:
+        encoder = load_pruned(folder).to(device)
+        if kind == "whisper":
+            return WhisperTeacher(encoder, name, mark)
+        return WaveTeacher(encoder, name, mark, preprocessor.get("do_normalize", True))
     return _LOADERS[kind](_Checkpoint(source, folder, name, mark, config, preprocessor), device)
 
 
@@ -100,14 +106,16 @@ class WaveTeacher:
     @torch.no_grad()
     def __call__(self, audio: Tensor) -> Hidden:
         """Run over (B, N); see `Teacher`."""
-        audio = audio.to(self.model.device)
-        if self.normalise:
-            audio = unit_variance(audio)
-        output = self.model(audio, output_hidden_states=True)
+        output = self.model(self.inputs(audio), output_hidden_states=True)
         codes = None
         if self.quantiser is not None:
             codes, _ = self.quantiser(output.extract_features)
         return Hidden(tuple(output.hidden_states), codes)
+
+    def inputs(self, audio: Tensor) -> Tensor:
+        """Return what the model takes for audio (B, N): of unit variance, where it is asked for."""
+        audio = audio.to(self.model.device)
+        return unit_variance(audio) if self.normalise else audio
 
 
 def unit_variance(audio: Tensor) -> Tensor:

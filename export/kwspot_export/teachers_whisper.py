@@ -44,7 +44,11 @@ class WhisperTeacher:
                 f"{self.name} cannot hear {audio.shape[1] / SAMPLE_RATE:g} s at once: "
                 f"it has positions for {positions / self.rate_hz:g} s"
             )
-        return Hidden(whisper_layers(self.model, self.log_mel(audio)), None)
+        return Hidden(whisper_layers(self.model, self.inputs(audio)), None)
+
+    def inputs(self, audio: Tensor) -> Tensor:
+        """Return what the model takes for audio (B, N): log-mel (B, F, N / 160)."""
+        return self.log_mel(audio.to(self.model.conv1.weight.device))
 
 
 class WhisperLogMel(nn.Module):

@@ -112,11 +112,16 @@ def _tuned(plan: Tuned, encoder: Path | None, args: argparse.Namespace) -> Finet
 
 def _measure(study: Study, job: Finetuning, plan: Tuned) -> dict[str, float | None]:
     net: JointNet = job.net.cpu().eval()
+
+    def embed(x: torch.Tensor) -> torch.Tensor:
+        return trailing_mean(net.encoder(x))[:, -1]
+
     network = Network(
         labels=job.examples.names,
         logits=(lambda x: net(x)[0]) if "keywords" in plan.tasks else None,
-        voice=(lambda x: net(x)[1][:, -1]) if "speakers" in plan.tasks else None,
-        embed=lambda x: trailing_mean(net.encoder(x))[:, -1],
+        # A net that never learnt voices is asked what it happens to know of them.
+        voice=(lambda x: net(x)[1][:, -1]) if "speakers" in plan.tasks else embed,
+        embed=embed,
     )
     return vars(study.measure(network))
 

@@ -26,6 +26,8 @@ from kwspot_export.recipe import STUDENTS
 
 HERE = Path(__file__).parent
 SCRATCH = "scratch"
+KEYWORDS, SPEAKERS = ("keywords",), ("speakers",)
+JOINT = KEYWORDS + SPEAKERS
 
 WHISPER = TeacherChoice("whisper-tiny", (0, 1, 2, 3, 4))
 # One layer of each teacher of the ensemble: Whisper's best for words, the others' only one.
@@ -81,7 +83,7 @@ class Tuned:
     encoder: str
     size: str
     seed: int
-    tasks: tuple[str, ...] = ("keywords", "speakers")
+    tasks: tuple[str, ...] = KEYWORDS
     frozen: bool = False
 
     @property
@@ -107,16 +109,12 @@ def rows(seeds: int) -> Iterator[Row]:
             for name in (SCRATCH, "distance", "feature", "batch", "both", "codebook"):
                 yield Row("a", name, Tuned(name, size, seed))
             yield Row("a", "both+codebook", Tuned("both+codebook", size, seed))
-        for name in (SCRATCH, "whisper", "speech_embedding", "wakehubert"):
+        for name in ("whisper", "speech_embedding", "wakehubert"):
             yield Row("d", name, Tuned(name, "medium", seed))
-        for name in ("average", "concatenation", "heads"):
+        for name in ("average", "concatenation", "heads", SCRATCH):
             yield Row("d", name, Tuned(name, "medium", seed))
-        yield Row("b", SCRATCH, Tuned(SCRATCH, "medium", seed))
-        for name, tasks in (
-            ("keyword", ("keywords",)),
-            ("speaker", ("speakers",)),
-            ("joint", ("keywords", "speakers")),
-        ):
+        yield Row("b", SCRATCH, Tuned(SCRATCH, "medium", seed, JOINT))
+        for name, tasks in (("keyword", KEYWORDS), ("speaker", SPEAKERS), ("joint", JOINT)):
             yield Row("b", name, Tuned("distance", "medium", seed, tasks))
             yield Row("b", f"{name}-frozen", Tuned("distance", "medium", seed, tasks, True))
 

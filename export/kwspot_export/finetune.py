@@ -84,7 +84,7 @@ class Finetuning:
         learner = self.learner.to(self.device)
         pace = replace(recipe.pace, steps=recipe.pace.steps * len(turns))
 
-        def loss(step: int) -> Terms:
+        def loss_at(step: int) -> Terms:
             rng = np.random.default_rng([recipe.seed, step, 1])
             task = turns[step % len(turns)]
             if task == "keywords":
@@ -100,11 +100,12 @@ class Finetuning:
                 total = functional.cross_entropy(processes.gather(logits[:, -1]), labels)
             else:
                 speakers = torch.from_numpy(examples.speakers[rows]).to(self.device)
-                total = learner.voices(processes.gather(embedding[:, -1]), speakers)
+                loss = learner.voices(processes.gather(embedding[:, -1]), speakers)
+                total = recipe.speakers.weight * loss
             return Terms(total, {task: float(total.detach())})
 
         settings = asdict(recipe) | {"origin": self.origin}
-        learn(learner, loss, pace, self.folder, settings, report)
+        learn(learner, loss_at, pace, self.folder, settings, report)
         self.net.eval()
         if processes.number() == 0:
             partial = self.folder / "model.partial"

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 Rows = npt.NDArray[np.int64]
 
-CLUSTERED_SEGMENTS = 500  # 20,000 frames: enough for a few hundred centroids
+CLUSTERED_SEGMENTS = 200  # 8,000 frames: enough for a few hundred centroids
 PROJECTED_SEGMENTS = 1000  # on which principal components are found
 
 
@@ -97,7 +97,7 @@ class S3RLLesson(Lesson):
         self.means = Principal.fit(means, settings.dimensions).project(means)
         self.view_head = nn.Linear(width, settings.dimensions)
         if settings.codebook:
-            self.codes = _codes(cache, position, settings.clusters, seed)
+            self.codes = _codes(cache, position, settings, seed)
             self.code_head = nn.Linear(width, self.codes.width)
 
     def forward(self, hidden: Tensor, rows: Rows, masked: Tensor | None, delay: int) -> Terms:
@@ -159,24 +159,28 @@ class Codes:
     of: Callable[[Rows], Tensor]
 
 
-def _codes(cache: TargetCache, position: int, clusters: int, seed: int) -> Codes:
-    """Take the teacher's own codes, or else k-means centroids of one of its layers."""
+def _codes(cache: TargetCache, position: int, settings: S3RLSettings, seed: int) -> Codes:
+    """Take the teacher's own codes, or else k-means centroids of one layer's components."""
     own = cache.codes(np.arange(1))
     if own is not None:
         return Codes(own.shape[2], cache.codes)
-    from scipy.cluster.vq import kmeans2, vq
+    from scipy.cluster.vq import kmeans2
 
     rng = np.random.default_rng(seed)
-    sample = rng.permutation(cache.key.count)[:CLUSTERED_SEGMENTS]
-    frames = cache.frames(np.sort(sample))[position].flatten(0, 1).numpy()
-    centroids, _ = kmeans2(frames, clusters, iter=15, minit="++", rng=rng)
-    numbers = [
-        vq(cache.frames(rows)[position].flatten(0, 1).numpy(), centroids)[0]
-        for rows in np.array_split(np.arange(cache.key.count), max(1, cache.key.count // 256))
-    ]
-    by_segment = torch.from_numpy(np.concatenate(numbers)).long().view(cache.key.count, -1)
-    # Cosines compare directions: without the mean, which all frames share, codes differ more.
-    vectors = torch.from_numpy(centroids - frames.mean(axis=0)).float()
+    sample = np.sort(rng.permutation(cache.key.count)[:CLUSTERED_SEGMENTS])
+    frames = cache.frames(sample)[position].flatten(0, 1)
+    # Centred, as components are: what all frames share would make all cosines alike.
+    principal = Principal.fit(frames, settings.dimensions)
+    projected = principal.project(frames).numpy()
+    centroids, _ = kmeans2(projected, settings.clusters, iter=20, minit="points", rng=rng)
+    vectors = torch.from_numpy(centroids).float()
+    squares = vectors.square().sum(dim=1) / 2
+    by_segment = torch.cat(
+        [
+            (squares - principal.project(cache.frames(rows)[position]) @ vectors.T).argmin(dim=2)
+            for rows in np.array_split(np.arange(cache.key.count), -(-cache.key.count // 256))
+        ]
+    )
     return Codes(vectors.shape[1], lambda rows: vectors[by_segment[torch.as_tensor(rows)]])
 
 

@@ -21,7 +21,7 @@ from kwspot_export.encoder_file import load_encoder
 from kwspot_export.finetune import Finetuning
 from kwspot_export.heads import JointNet, trailing_mean
 from network import Network
-from study import SCRATCH, Row, Tuned, distill_recipe, finetune_recipe, rows
+from study import ENCODERS, SCRATCH, Row, Tuned, distill_recipe, finetune_recipe, rows
 from tasks import Study
 
 from kwspot.bench import machine
@@ -59,9 +59,10 @@ def main() -> None:
 
 def _prepare(wanted: list[Row], args: argparse.Namespace) -> None:
     """Cache teachers and features once, before several processes ask for them."""
-    names = dict.fromkeys(row.net.encoder for row in wanted if row.net.encoder != SCRATCH)
     cache = args.runs / "cache"
-    for name in names:
+    names = dict.fromkeys(row.net.encoder for row in wanted if row.net.encoder != SCRATCH)
+    # One encoder for each set of teachers: objectives share what their teachers said.
+    for name in {ENCODERS[name].teachers: name for name in names}.values():
         recipe = distill_recipe(name, "medium", 1)
         job = Distillation(
             recipe, args.data, args.runs / "none", cache, args.teachers, args.device, 2, _say
@@ -99,7 +100,8 @@ def _group(group: list[Row], args: argparse.Namespace) -> str:
             spent = time.monotonic() - begun
             measured[row.net] = _measure(study, net, row.net) | before, seconds + spent
         values, spent = measured[row.net]
-        _write(_path(args.results, row), row, values, spent)
+        net, path = row.net, _path(args.results, row)
+        write_result(path, row.table, row.row, net.size, net.seed, values, spent)
     return f"{first.encoder}, {first.size}, seed {first.seed}"
 
 
@@ -147,15 +149,24 @@ def _path(results: Path, row: Row) -> Path:
     return results / f"{row.table}-{row.row}-{row.net.size}-{row.net.seed}.json"
 
 
-def _write(path: Path, row: Row, measured: dict, seconds: float) -> None:
+def write_result(
+    path: Path,
+    table: str,
+    row: str,
+    size: str,
+    seed: int,
+    measured: dict[str, float | None],
+    seconds: float,
+) -> None:
+    """Write one result, with the commit and the machine it was made on."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
     )
     result = {
-        "table": row.table,
-        "row": row.row,
-        "size": row.net.size,
-        "seed": row.net.seed,
+        "table": table,
+        "row": row,
+        "size": size,
+        "seed": seed,
         "measured": measured,
         "seconds": round(seconds, 1),
         "commit": commit.stdout.strip() or "unknown",
@@ -172,8 +183,7 @@ def _describe() -> str:
 
 
 def _say(what: str, done: int, total: int) -> None:
-    if done == total or sys.stderr.isatty():
-        print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
+    print(f"\r{what}: {done}/{total} ", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class SpeechCommands:
         material = Material((), (), talkers, noises)
 
         def make() -> Features:
-            features = window_features(_in_noise(chosen, material))
+            features = window_features(in_noise(chosen, material))
             return features.reshape(len(chosen), 1 + len(SNRS), *features.shape[1:])
 
         windows = cached(cache, "speech-commands", [*chosen, *talkers, *noises], make)
@@ -170,7 +170,7 @@ def smoothed_scores(network: Network, features: Features) -> FloatArray:
     return Smoother(SMOOTHING, 1)(np.concatenate(parts)[:, None])[:, 0]
 
 
-def _in_noise(clips: Sequence[Clip], material: Material) -> Iterator[FloatArray]:
+def in_noise(clips: Sequence[Clip], material: Material) -> Iterator[FloatArray]:
     """Make the windows of each clip in all conditions; all SNRs have the same noise.
 
     Where nobody speaks it is as loud as at the median word, or its loudness would tell.

@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from kwspot.errors import KwspotError
 from kwspot.features import SAMPLE_RATE
 from kwspot.manifest import Clip, read_manifests, spoken
 from kwspot_export import mining
@@ -33,18 +32,14 @@ from kwspot_export.batches import Batch, Composer, Hard, draw_pools
 from kwspot_export.corpus import Corpus
 from kwspot_export.encoders import build_encoder
 from kwspot_export.frontend import LogMel
+from kwspot_export.loop import TrainingError, rate
 from kwspot_export.objectives.keyword import frame_cross_entropy, max_pooling
 from kwspot_export.recipe import Recipe
+from kwspot_export.spec_augment import spec_augment
 from kwspot_export.student import FrameNet
 from kwspot_export.validation import Score, Trials, draw_trials, validate
 
 log = logging.getLogger(__name__)
-
-MASKED_FRAMES, MASKED_BANDS = 12, 6  # SpecAugment (Park et al. 2019) at most: 120 ms, 6 of 40 bands
-
-
-class TrainingError(KwspotError, RuntimeError):
-    """A run that cannot start or go on."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +157,7 @@ class Run:
         schedule = self.recipe.schedule
         self.net.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * _rate(
-                self.step, schedule.steps, schedule.warm_up
-            )
+            group["lr"] = schedule.learning_rate * rate(self.step, schedule.steps, schedule.warm_up)
         target = torch.as_tensor(batch.target).to(self.device)
         certain = torch.as_tensor(batch.certain).to(self.device)
         with torch.no_grad():
@@ -172,7 +165,9 @@ class Run:
                 torch.as_tensor(batch.audio).to(self.device),
                 torch.as_tensor(batch.warp).to(self.device),
             )
-            features = _mask(features, np.random.default_rng([self.recipe.seed, self.step, 1]))
+            features = spec_augment(
+                features, np.random.default_rng([self.recipe.seed, self.step, 1])
+            )
         logits = self.net(features)[:, :, 0]
         if self.step < schedule.frame_loss_until * schedule.steps:
             loss = frame_cross_entropy(logits, target, certain)
@@ -339,24 +334,6 @@ def _held_out_speakers(clips: list[Clip], prefixes: tuple[str, ...], every: int)
         if clip.name.startswith(prefixes) and clip.source != "kokoro-82m" and clip.role == "train"
     }
     return set(sorted(speakers)[every - 1 :: every]) if every else set()
-
-
-def _rate(step: int, steps: int, warm_up: int) -> float:
-    """Warm up linearly, then fall along half a cosine to a hundredth."""
-    if step < warm_up:
-        return (step + 1) / warm_up
-    done = (step - warm_up) / max(1, steps - warm_up)
-    return 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * done)))
-
-
-def _mask(features: Tensor, rng: np.random.Generator) -> Tensor:
-    frames, bands = features.shape[1:]
-    for row in np.flatnonzero(rng.random(len(features)) < 0.4):
-        length, width = rng.integers(0, MASKED_FRAMES + 1), rng.integers(0, MASKED_BANDS + 1)
-        start, band = rng.integers(frames - length), rng.integers(bands - width)
-        features[row, start : start + length] = 0
-        features[row, :, band : band + width] = 0
-    return features
 
 
 @torch.no_grad()

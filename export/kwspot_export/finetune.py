@@ -105,7 +105,7 @@ class Finetuning:
             return Terms(total, {task: float(total.detach())})
 
         settings = asdict(recipe) | {"origin": self.origin}
-        learn(learner, loss_at, pace, self.folder, settings, report)
+        learn(learner, loss_at, pace, self.folder, settings, report, self.net.heads)
         self.net.eval()
         if processes.number() == 0:
             partial = self.folder / "model.partial"

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kwspot_export.norm import GlobalBatchNorm
 from kwspot_export.student import OUTPUTS_PER_STEP, SUBSAMPLING, Encoder
 
 POOL = 25  # outputs averaged, 1 s: about the longest word
@@ -35,12 +36,15 @@ class PooledHeads(nn.Module):
     """Linear heads on the mean of the last second: hidden (B, U, C) -> logits, embedding.
 
     The first `background` of the `labels` (silence, unknown words) are learnt and not reported.
-    Without `speaker_size` there is no embedding.
+    Without `speaker_size` there is no embedding. The mean is normalised over the batch before the
+    heads: what is left of a distilled encoder's differences is small beside what its outputs share,
+    and a linear layer on it would learn slowly. Normalisation folds into the heads.
     """
 
     def __init__(self, width: int, labels: int, speaker_size: int = 0, background: int = 0) -> None:
         super().__init__()
         self.width, self.background = width, background
+        self.norm: nn.Module = GlobalBatchNorm(width)
         self.label = nn.Linear(width, labels)
         self.speaker = nn.Linear(width, speaker_size) if speaker_size else None
 
@@ -50,9 +54,22 @@ class PooledHeads(nn.Module):
 
     def answer(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
         """Apply the heads to vectors that are averaged already: (..., C) -> (..., K), (..., E)."""
+        pooled = self.norm(pooled.reshape(-1, self.width, 1)).view(pooled.shape)
         if self.speaker is None:
             return self.label(pooled), None
         return self.label(pooled), functional.normalize(self.speaker(pooled), dim=-1)
+
+    def folded(self) -> "PooledHeads":
+        """Return a copy for inference whose linear layers do what the normalisation did."""
+        folded = copy.deepcopy(self).eval()
+        norm = folded.norm
+        scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+        shift = norm.bias.detach() - norm.running_mean * scale
+        for linear in filter(None, (folded.label, folded.speaker)):
+            linear.bias.data += linear.weight.data @ shift
+            linear.weight.data *= scale
+        folded.norm = nn.Identity()
+        return folded
 
     def report(self, pooled: Tensor) -> tuple[Tensor, ...]:
         """Compute what is exported, (..., C) -> posteriors (..., K - background), embedding."""
@@ -83,7 +100,7 @@ class JointNet(nn.Module):
 
     def streaming(self) -> "StreamingPooled":
         """Return a copy for inference: ... -> (posteriors (2, K - background), [embedding])."""
-        return StreamingPooled(self.encoder, copy.deepcopy(self.heads)).eval()
+        return StreamingPooled(self.encoder, self.heads.folded()).eval()
 
 
 class PooledEncoder(nn.Module):

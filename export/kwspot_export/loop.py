@@ -40,6 +40,8 @@ class Pace:
     steps: int = 1000
     batch: int = 128
     learning_rate: float = 2e-3
+    # Of linear heads, times the rate: on a frozen encoder their weights have a long way to go.
+    head_rate: float = 1.0
     weight_decay: float = 1e-2
     warm_up: int = 50
     save_every: int = 200
@@ -82,15 +84,22 @@ def learn(
     folder: Path,
     settings: dict[str, Any],
     report: Callable[[Step], None],
+    heads: nn.Module | None = None,
 ) -> None:
     """Train `net` in place for `pace.steps` steps, from the checkpoint in `folder` if there is one.
 
-    `settings` are stored with the checkpoint. Raises TrainingError for a checkpoint of other
+    `heads` is the part of `net` that learns at `pace.head_rate` times the rate. `settings` are
+    stored with the checkpoint. Raises TrainingError for a checkpoint of other
     settings and for a loss that is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in net.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, pace.learning_rate, weight_decay=pace.weight_decay)
+    faster = set(heads.parameters()) if heads else set()
+    groups = [
+        {"params": [p for p in parameters if p not in faster], "factor": 1.0},
+        {"params": [p for p in parameters if p in faster], "factor": pace.head_rate},
+    ]
+    optimizer = torch.optim.AdamW(groups, pace.learning_rate, weight_decay=pace.weight_decay)
     first = _resume(net, optimizer, folder, settings)
     metrics = _Metrics(folder / "metrics.jsonl", first)
     begun = time.monotonic()
@@ -101,7 +110,7 @@ def learn(
         if not np.isfinite(value):
             raise TrainingError(f"the loss is {value} at step {step}: lower learning_rate")
         for group in optimizer.param_groups:
-            group["lr"] = pace.rate(step)
+            group["lr"] = pace.rate(step) * group["factor"]
         optimizer.zero_grad()
         terms.total.backward()
         processes.average_gradients(parameters)

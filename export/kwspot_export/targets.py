@@ -135,13 +135,18 @@ class TargetCache:
         weights = np.array([len(shard.values) for shard in shards])
         return tuple(np.sqrt(np.average(squares, axis=0, weights=weights)).tolist())
 
-    def frames(self, rows: Rows) -> list[Tensor]:
-        """Return the targets of segments: for each layer (B, U, D) float32."""
-        return list(self._read(rows, slice(0, sum(self.widths))).split(self.widths, dim=2))
+    def frames(self, rows: Rows, layers: Sequence[int] | None = None) -> list[Tensor]:
+        """Return the targets of segments: for each layer (B, U, D) float32.
 
-    def means(self, rows: Rows) -> list[Tensor]:
+        `layers` are positions in the key's layers; all of them where it is None.
+        """
+        ends = list(itertools.accumulate(self.widths))
+        wanted = range(len(ends)) if layers is None else layers
+        return [self._read(rows, slice(ends[i] - self.widths[i], ends[i])) for i in wanted]
+
+    def means(self, rows: Rows, layers: Sequence[int] | None = None) -> list[Tensor]:
         """Return the means over time: for each layer (B, D) float32."""
-        return [frames.mean(dim=1) for frames in self.frames(rows)]
+        return [frames.mean(dim=1) for frames in self.frames(rows, layers)]
 
     def codes(self, rows: Rows) -> Tensor | None:
         """Return the quantised vectors (B, U, Q) float32, or None of a teacher without."""

@@ -19,6 +19,26 @@ class EncoderFileError(KwspotError, ValueError):
     """An encoder file that is missing, damaged, or does not fit."""
 
 
+SCRATCH = "scratch"
+
+
+def begin_encoder(
+    path: Path | None, size: Student | Transformer | None, front_end: FrontEnd
+) -> tuple[Encoder, str]:
+    """Return the encoder that training begins with, and its origin: a file's, or random weights.
+
+    Raises EncoderFileError for neither file nor size, and for a file of another size.
+    """
+    if path is None:
+        if size is None:
+            raise EncoderFileError("give an --encoder, or a student in the recipe to begin anew")
+        return build_encoder(front_end.mels, size), SCRATCH
+    encoder, found, origin = load_encoder(path, front_end)
+    if size is not None and size != found:
+        raise EncoderFileError(f"{path} is a {found}, the recipe asks for a {size}")
+    return encoder, origin
+
+
 def save_encoder(
     path: Path, encoder: Encoder, size: Student | Transformer, front_end: FrontEnd, origin: str
 ) -> None:

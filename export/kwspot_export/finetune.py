@@ -21,8 +21,7 @@ from kwspot_export import processes
 from kwspot_export.corpus import Corpus
 from kwspot_export.distill import Report, heard_clips, no_report, open_bank
 from kwspot_export.distill_recipe import FinetuneRecipe
-from kwspot_export.encoder_file import load_encoder
-from kwspot_export.encoders import build_encoder
+from kwspot_export.encoder_file import begin_encoder
 from kwspot_export.examples import BACKGROUND, draw_examples
 from kwspot_export.heads import JointNet, PooledHeads
 from kwspot_export.loop import Step, Terms, learn
@@ -49,15 +48,7 @@ class Finetuning:
         self.folder, self.cache = folder, cache
         self.device, self.workers, self.report = torch.device(device), workers, report
         torch.manual_seed(recipe.seed)
-        if encoder is not None:
-            self.encoder, _, self.origin = load_encoder(encoder, recipe.front_end)
-        elif recipe.student is not None:
-            self.encoder = build_encoder(recipe.front_end.mels, recipe.student)
-            self.origin = "scratch"
-        else:
-            raise RecipeError(
-                f"{recipe.name}: give an --encoder, or a [student] to start from scratch"
-            )
+        self.encoder, self.origin = begin_encoder(encoder, recipe.student, recipe.front_end)
         self.clips = heard_clips(recipe.sound, data)
         self.corpus = Corpus.open(self.clips, cache, lambda *done: report("decode", *done))
         self.examples = draw_examples(

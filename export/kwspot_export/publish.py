@@ -53,7 +53,7 @@ def describe(run: Run, net: FrameNet, score: Score) -> ModelInfo:
         provenance=Provenance(
             licence=recipe.licence,
             data=", ".join(sorted(run.trained_sources())),
-            recipe=f"{recipe.name}.toml, seed {recipe.seed}",
+            recipe=f"{recipe.name}.toml, seed {recipe.seed}, encoder: {run.origin}",
             versions=versions | {"python": platform.python_version()},
         ),
         decision=recipe.decision,
@@ -84,7 +84,8 @@ one output each {1000 * info.output_samples // SAMPLE_RATE} ms, which depends on
 outputs of torch and ONNX Runtime differ by at most {difference:.1g}.
 
 Made by `kwspot train --recipe export/recipes/{recipe.name}.toml --data DIR`, seed {recipe.seed},
-{recipe.schedule.steps} steps of {recipe.schedule.batch} windows; torch {torch.__version__}.
+{recipe.schedule.steps} steps of {recipe.schedule.batch} windows; encoder: {run.origin}; \
+torch {torch.__version__}.
 
 ## Trained on
 

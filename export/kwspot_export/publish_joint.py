@@ -5,7 +5,6 @@ Thresholds come from clips of role validation that the recipe's sound names, as 
 
 import math
 import platform
-from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from kwspot_export.corpus import Corpus
 from kwspot_export.examples import BACKGROUND
 from kwspot_export.finetune import Finetuning
 from kwspot_export.onnx_export import export_onnx, state_specs
+from kwspot_export.publish_encoder import data_rows
 from kwspot_export.recipe import RecipeError
 from kwspot_export.student import FRAMES_PER_STEP, OUTPUTS_PER_STEP
 from kwspot_export.validation import (
@@ -134,14 +134,6 @@ def _seconds(job: Finetuning, word: str) -> float:
 def _card(job: Finetuning, info: ModelInfo, scores: dict[str, Score], difference: float) -> str:
     recipe = job.recipe
     parameters = sum(p.numel() for p in job.net.parameters())
-    counts = Counter(clip.source for clip in job.clips)
-    hours = Counter()
-    for clip in job.clips:
-        hours[clip.source] += clip.seconds / 3600
-    data = "\n".join(
-        f"| {source} | {recipe.sound.licences[source]} | {count} | {hours[source]:.2f} |"
-        for source, count in sorted(counts.items())
-    )
     points = "\n".join(
         f"| {keyword.label} | {point.threshold:.4f} "
         f"| {100 * np.mean(scores[keyword.label].hits >= point.threshold):.1f} "
@@ -173,7 +165,7 @@ torch {torch.__version__}.
 
 | source | licence | clips | hours |
 |---|---|---|---|
-{data}
+{data_rows(job)}
 
 No clip of role `test` was trained on, or used to choose a threshold.
 

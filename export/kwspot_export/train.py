@@ -30,7 +30,7 @@ from kwspot_export import mining
 from kwspot_export.augment import Conditions
 from kwspot_export.batches import Batch, Composer, Hard, draw_pools
 from kwspot_export.corpus import Corpus
-from kwspot_export.encoders import build_encoder
+from kwspot_export.encoder_file import begin_encoder
 from kwspot_export.frontend import LogMel
 from kwspot_export.loop import TrainingError, rate
 from kwspot_export.objectives.keyword import frame_cross_entropy, max_pooling
@@ -82,6 +82,7 @@ class Run:
         device: str = "cpu",
         workers: int = 2,
         decoding: Callable[[int, int], None] | None = None,
+        encoder: Path | None = None,
     ) -> None:
         self.recipe, self.folder, self.workers = recipe, folder, workers
         self.device = torch.device(device)
@@ -96,8 +97,8 @@ class Run:
         if unlicensed:
             raise TrainingError(f"the recipe states no licence for {', '.join(sorted(unlicensed))}")
         torch.manual_seed(recipe.seed)
-        encoder = build_encoder(recipe.front_end.mels, recipe.student)
-        self.net = FrameNet(encoder, 1).to(self.device)
+        begun, self.origin = begin_encoder(encoder, recipe.student, recipe.front_end)
+        self.net = FrameNet(begun, 1).to(self.device)
         self.average = copy.deepcopy(self.net)
         self.log_mel = LogMel(recipe.front_end).to(self.device)
         schedule = recipe.schedule
@@ -247,6 +248,7 @@ class Run:
     def _save(self) -> None:
         state = {
             "recipe": asdict(self.recipe),
+            "origin": self.origin,
             "step": self.step,
             "best": self.best,
             "finished": self.finished,
@@ -264,9 +266,10 @@ class Run:
         if not path.exists():
             return
         state: dict[str, Any] = torch.load(path, map_location=self.device)
-        if state["recipe"] != asdict(self.recipe):
+        if (state["recipe"], state["origin"]) != (asdict(self.recipe), self.origin):
             raise TrainingError(
-                f"{path} was made by another recipe: choose another --run folder or remove this one"
+                f"{path} was made by another recipe or from another encoder: "
+                "choose another --run folder or remove this one"
             )
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])

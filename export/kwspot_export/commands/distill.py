@@ -1,5 +1,6 @@
 """Distil an encoder from large teachers by a recipe; interrupted, it resumes.
 
+Without fine-tuning, --output writes the encoder alone, which puts out an embedding and no keywords.
 With `cache`, only run the teachers over the recordings and store what they say. Under torchrun the
 batch is shared out over the processes.
 """
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--run", dest="folder", type=Path, help="folder of the run (default: runs/NAME)"
     )
     parser.add_argument(
-        "--output", type=Path, help="model file, where the recipe goes on to fine-tune"
+        "--output", type=Path, help="model file (default: models/NAME.onnx where it fine-tunes)"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
     parser.add_argument("--workers", type=int, default=2, help="processes that make features")
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from kwspot_export.curves import draw_curves
     from kwspot_export.distill import Distillation
     from kwspot_export.distill_recipe import read_distill_recipe, read_finetune_recipe
+    from kwspot_export.publish_encoder import publish_encoder
 
     torch.set_num_threads(1)  # of a net this small more threads make more heat, not more speed
     recipe = read_distill_recipe(args.recipe)
@@ -70,4 +72,6 @@ def run(args: argparse.Namespace) -> int:
         if then is not None:
             output = args.output or Path("models") / f"{recipe.name}.onnx"
             finetune(then, recipe.name, args, folder / then.name, cache, encoder, output, shown)
+        elif args.output is not None and processes.number() == 0:
+            publish_encoder(job, encoder, args.output)
     return 0

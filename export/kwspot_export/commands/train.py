@@ -10,6 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `kwspot train`."""
     parser.add_argument("--recipe", type=Path, required=True, help="recipe file (TOML)")
     parser.add_argument("--data", type=Path, required=True, help="folder with the manifests")
+    parser.add_argument("--encoder", type=Path, help="encoder.pt to begin with (default: scratch)")
     parser.add_argument("--output", type=Path, help="model file (default: models/NAME.onnx)")
     # The command line keeps the function to call in `args.run`.
     parser.add_argument(
@@ -51,7 +52,14 @@ def run(args: argparse.Namespace) -> int:
             bar.update(training, completed=step.step, note=note + f"{minutes:.0f} min left")
 
         job = Run(
-            recipe, args.data, folder, folder.parent / "cache", args.device, args.workers, decoded
+            recipe,
+            args.data,
+            folder,
+            folder.parent / "cache",
+            args.device,
+            args.workers,
+            decoded,
+            args.encoder,
         )
         bar.update(decoding, completed=1, total=1, note="done")
         job.fit(stepped)

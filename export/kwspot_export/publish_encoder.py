@@ -1,0 +1,59 @@
+"""From a distilled encoder to an ONNX file without keywords, and its card."""
+
+import platform
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+
+from kwspot.modelfile import Provenance
+from kwspot_export.distill import Distillation
+from kwspot_export.encoder_file import load_encoder
+from kwspot_export.finetune import Finetuning
+from kwspot_export.onnx_export import export_encoder
+
+
+def publish_encoder(job: Distillation, path: Path, output: Path) -> None:
+    """Export the encoder file `path` of a run to `output`, and its card beside it (.md)."""
+    recipe = job.recipe
+    encoder, _, origin = load_encoder(path, recipe.front_end)
+    versions = {name: version(name) for name in ("kwspot", "kwspot-export", "torch", "onnx")}
+    provenance = Provenance(
+        licence=recipe.licence,
+        data=", ".join(sorted({clip.source for clip in job.clips})),
+        recipe=origin,
+        versions=versions | {"python": platform.python_version()},
+    )
+    name = output.stem
+    difference = export_encoder(encoder, name, provenance, output, recipe.front_end)
+    parameters = sum(p.numel() for p in encoder.parameters())
+    output.with_suffix(".md").write_text(
+        f"""# {name}
+
+Hears no keyword: an encoder to build on. Licence of the weights: {recipe.licence}.
+
+{parameters:,} parameters, {origin}. Its output `embedding` is the mean over the last second of \
+{encoder.width} values; \
+streamed outputs of torch and ONNX Runtime differ by at most {difference:.1g}.
+
+## Heard in training
+
+| source | licence | clips | hours |
+|---|---|---|---|
+{data_rows(job)}
+
+No clip of role `test` or `validation` was heard.
+""",
+        encoding="utf-8",
+    )
+
+
+def data_rows(job: Distillation | Finetuning) -> str:
+    """Write a row of a card for each source of the clips that were heard."""
+    counts: Counter[str] = Counter(clip.source for clip in job.clips)
+    hours: Counter[str] = Counter()
+    for clip in job.clips:
+        hours[clip.source] += clip.seconds / 3600
+    return "\n".join(
+        f"| {source} | {job.recipe.sound.licences[source]} | {count} | {hours[source]:.2f} |"
+        for source, count in sorted(counts.items())
+    )

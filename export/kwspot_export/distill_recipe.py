@@ -150,9 +150,6 @@ class SpeakerTask:
     size: int = 64  # of the speaker embedding
     margin: float = 0.2
     scale: float = 20.0
-    # Of its loss beside that of keywords: with a scale of 20 its gradients are ten times as long,
-    # and Adam, whose step sizes both tasks share, would hardly move for keywords.
-    weight: float = 0.1
     turns: int = 1
 
 

@@ -75,7 +75,7 @@ class Finetuning:
         learner = self.learner.to(self.device)
         pace = replace(recipe.pace, steps=recipe.pace.steps * len(turns))
 
-        def loss_at(step: int) -> Terms:
+        def loss(step: int) -> Terms:
             rng = np.random.default_rng([recipe.seed, step, 1])
             task = turns[step % len(turns)]
             if task == "keywords":
@@ -91,12 +91,12 @@ class Finetuning:
                 total = functional.cross_entropy(processes.gather(logits[:, -1]), labels)
             else:
                 speakers = torch.from_numpy(examples.speakers[rows]).to(self.device)
-                loss = learner.voices(processes.gather(embedding[:, -1]), speakers)
-                total = recipe.speakers.weight * loss
-            return Terms(total, {task: float(total.detach())})
+                total = learner.voices(processes.gather(embedding[:, -1]), speakers)
+            return Terms(total, {task: float(total.detach())}, task)
 
         settings = asdict(recipe) | {"origin": self.origin}
-        learn(learner, loss_at, pace, self.folder, settings, report, self.net.heads)
+        heads = self.net.heads
+        learn(learner, loss, pace, self.folder, settings, report, heads, dict.fromkeys(turns))
         self.net.eval()
         if processes.number() == 0:
             partial = self.folder / "model.partial"

@@ -11,7 +11,7 @@ bit as if it had not been.
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 LARGEST_GRADIENT = 5.0  # norm to which gradients are clipped
 LOGGED_EVERY = 10  # steps whose mean is one row of metrics.jsonl
+
+
+Optimizers = dict[str, torch.optim.Optimizer]
 
 
 class TrainingError(KwspotError, RuntimeError):
@@ -67,6 +70,7 @@ class Terms:
 
     total: Tensor
     parts: dict[str, float]
+    task: str = ""  # whose turn it is
 
 
 def rate(step: int, steps: int, warm_up: int) -> float:
@@ -85,11 +89,13 @@ def learn(
     settings: dict[str, Any],
     report: Callable[[Step], None],
     heads: nn.Module | None = None,
+    tasks: Iterable[str] = ("",),
 ) -> None:
     """Train `net` in place for `pace.steps` steps, from the checkpoint in `folder` if there is one.
 
-    `heads` is the part of `net` that learns at `pace.head_rate` times the rate. `settings` are
-    stored with the checkpoint. Raises TrainingError for a checkpoint of other
+    `heads` is the part of `net` that learns at `pace.head_rate` times the rate. Each of `tasks` has
+    moments of its own, or the one with the longer gradients would decide the size of all steps.
+    `settings` are stored with the checkpoint. Raises TrainingError for a checkpoint of other
     settings and for a loss that is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,8 +105,13 @@ def learn(
         {"params": [p for p in parameters if p not in faster], "factor": 1.0},
         {"params": [p for p in parameters if p in faster], "factor": pace.head_rate},
     ]
-    optimizer = torch.optim.AdamW(groups, pace.learning_rate, weight_decay=pace.weight_decay)
-    first = _resume(net, optimizer, folder, settings)
+    optimizers = {
+        task: torch.optim.AdamW(
+            [dict(group) for group in groups], pace.learning_rate, weight_decay=pace.weight_decay
+        )
+        for task in tasks
+    }
+    first = _resume(net, optimizers, folder, settings)
     metrics = _Metrics(folder / "metrics.jsonl", first)
     begun = time.monotonic()
     net.train()
@@ -109,9 +120,10 @@ def learn(
         value = float(terms.total.detach())
         if not np.isfinite(value):
             raise TrainingError(f"the loss is {value} at step {step}: lower learning_rate")
+        optimizer = optimizers[terms.task]
         for group in optimizer.param_groups:
             group["lr"] = pace.rate(step) * group["factor"]
-        optimizer.zero_grad()
+        net.zero_grad()
         terms.total.backward()
         processes.average_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
@@ -119,20 +131,18 @@ def learn(
         done = step + 1
         metrics.add(done, {"loss": value} | terms.parts)
         if done % pace.save_every == 0 or done == pace.steps:
-            _save(net, optimizer, folder, settings, done)
+            _save(net, optimizers, folder, settings, done)
         each = (time.monotonic() - begun) / (done - first)
         report(Step(done, pace.steps, value, each * (pace.steps - done)))
 
 
-def _save(
-    net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, settings: dict, step: int
-) -> None:
+def _save(net: nn.Module, optimizers: Optimizers, folder: Path, settings: dict, step: int) -> None:
     if processes.number() == 0:
         state = {
             "settings": settings,
             "step": step,
             "net": net.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizers": {task: o.state_dict() for task, o in optimizers.items()},
         }
         partial = folder / "checkpoint.partial"
         torch.save(state, partial)
@@ -140,7 +150,7 @@ def _save(
     processes.wait()
 
 
-def _resume(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, settings: dict) -> int:
+def _resume(net: nn.Module, optimizers: Optimizers, folder: Path, settings: dict) -> int:
     path = folder / "checkpoint.pt"
     if not path.exists():
         return 0
@@ -150,7 +160,8 @@ def _resume(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, sett
             f"{path} was made with other settings: choose another --run folder or remove this one"
         )
     net.load_state_dict(state["net"])
-    optimizer.load_state_dict(state["optimizer"])
+    for task, optimizer in optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][task])
     log.info("%s: resumed at step %d", folder.name, state["step"])
     return int(state["step"])
 

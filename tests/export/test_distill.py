@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from kwspot_export.distill import Distillation
-from kwspot_export.distill_recipe import DistillRecipe, read_distill_recipe
+from kwspot_export.distill_recipe import DistillRecipe, read_distill_recipe, read_finetune_recipe
 from kwspot_export.encoder_file import EncoderFileError, load_encoder
 from kwspot_export.finetune import Finetuning
 from kwspot_export.loop import TrainingError
@@ -38,11 +38,6 @@ def start(recipe: DistillRecipe, data: Path, teachers: Path, folder: Path) -> Di
     return Distillation(recipe, data, folder, data / "cache", teachers, workers=0)
 
 
-def losses(folder: Path) -> list[float]:
-    """The losses of every step, which the toy runs are too short to log."""
-    return json.loads((folder / "losses.json").read_text())
-
-
 @pytest.mark.parametrize("kind", sorted(OBJECTIVES))
 def test_every_system_distils_and_resumes_to_the_bit(
     kind: str, data: Path, teachers: Path, tmp_path: Path
@@ -64,7 +59,9 @@ def test_every_system_distils_and_resumes_to_the_bit(
 
 
 def test_a_student_comes_closer_to_its_teacher(data: Path, teachers: Path, tmp_path: Path) -> None:
-    recipe = read(tmp_path, distill_text("distance").replace("steps = 6", "steps = 60"))
+    recipe = read(
+        tmp_path, distill_text("distance").replace("steps = 6", "steps = 150\nlearning_rate = 1e-2")
+    )
     steps: list[float] = []
     start(recipe, data, teachers, tmp_path / "run").fit(lambda s: steps.append(s.loss))
     assert np.mean(steps[-5:]) < 0.8 * np.mean(steps[:5])
@@ -129,6 +126,7 @@ def test_an_encoder_file_that_does_not_fit_is_refused(
         assert_one_sentence(caught.value)
 
 
+@pytest.mark.slow
 def test_one_command_goes_from_a_teacher_to_a_model_that_listens(
     data: Path, teachers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +179,7 @@ with processes.process_group("cpu"):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(data: Path, teachers: Path, tmp_path: Path) -> None:
     runs = {}
     for world in (1, 2):
@@ -212,11 +211,9 @@ def test_two_processes_have_the_losses_of_one(data: Path, teachers: Path, tmp_pa
 
 
 def test_finetuning_needs_an_encoder_or_a_student(data: Path, tmp_path: Path) -> None:
-    from kwspot_export.distill_recipe import read_finetune_recipe
-
     path = tmp_path / "words.toml"
     path.write_text(finetune_text(), encoding="utf-8")
     recipe = replace(read_finetune_recipe(path), student=None)
-    with pytest.raises(RecipeError, match="--encoder") as caught:
+    with pytest.raises(EncoderFileError, match="--encoder") as caught:
         Finetuning(recipe, data, tmp_path / "run", data / "cache", workers=0)
     assert_one_sentence(caught.value)

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from kwspot_export.norm import GlobalBatchNorm
@@ -50,6 +51,7 @@ def share(rank: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_on_the_whole_batch(tmp_path: Path) -> None:
     multiprocessing.spawn(share, (tmp_path,), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))

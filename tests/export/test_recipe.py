@@ -2,6 +2,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from kwspot_export.distill_recipe import read_distill_recipe, read_finetune_recipe
 from kwspot_export.recipe import STUDENTS, Group, Recipe, RecipeError, Transformer, read_recipe
 from toy import RECIPE, assert_one_sentence
 
@@ -18,9 +19,14 @@ def read(tmp_path: Path, text: str) -> Recipe:
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_recipes_can_be_read_and_name_their_model(path: Path) -> None:
-    recipe = read_recipe(path)
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    if "teachers" in table:
+        recipe = read_distill_recipe(path)
+        assert (path.parent / recipe.finetune).is_file()
+    else:
+        recipe = read_finetune_recipe(path) if "sound" in table else read_recipe(path)
+        assert set(SENSITIVITIES) <= set(recipe.false_alarms_per_hour)
     assert recipe.name == path.stem
-    assert set(SENSITIVITIES) <= set(recipe.false_alarms_per_hour)
 
 
 def test_there_are_committed_recipes() -> None:

@@ -42,7 +42,7 @@ def test_the_model_says_where_it_comes_from(finished: Run, commanded: Commanded)
     info = OnnxModel(commanded.model).info
     assert info.provenance.licence == "Apache-2.0"
     assert info.provenance.data == "kokoro-82m, toy-sounds, toy-speech, toy-wake"
-    assert info.provenance.recipe == "toy.toml, seed 5"
+    assert info.provenance.recipe == "toy.toml, seed 5, encoder: scratch"
     assert {"kwspot", "kwspot-export", "torch", "onnx", "python"} == set(info.provenance.versions)
     assert info.decision == finished.recipe.decision
     assert info.front_end == finished.recipe.front_end

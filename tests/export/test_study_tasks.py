@@ -110,7 +110,7 @@ def speaker_of(features: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(features[:, -1, 1].long(), 8).float()
 
 
-NETWORK = Network((*SC12, "alexa"), labels_of, speaker_of)
+NETWORK = Network((*SC12, "alexa"), labels_of, speaker_of, speaker_of)
 
 
 def windows(label: list[int], speaker: list[int]) -> np.ndarray:

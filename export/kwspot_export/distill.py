@@ -29,7 +29,6 @@ from kwspot_export.encoder_file import save_encoder
 from kwspot_export.encoders import build_encoder
 from kwspot_export.lessons import open_lesson
 from kwspot_export.loop import Step, Terms, TrainingError, learn
-from kwspot_export.objectives.s3rl import draw_masks
 from kwspot_export.prune_teacher import prune_teacher
 from kwspot_export.recipe import RecipeError
 from kwspot_export.segments import WINDOW_OUTPUTS, Segments, draw_segments
@@ -62,6 +61,16 @@ def heard_clips(sound: Sound, data: Path) -> list[Clip]:
     if unlicensed:
         raise TrainingError(f"the recipe states no licence for {', '.join(sorted(unlicensed))}")
     return clips
+
+
+def open_corpus(clips: list[Clip], cache: Path, report: Report) -> Corpus:
+    """Decode clips, in the first process of a run alone; the others wait for what it leaves."""
+    if processes.number() != 0:
+        processes.wait()
+        return Corpus.open(clips, cache)
+    corpus = Corpus.open(clips, cache, lambda *done: report("decode", *done))
+    processes.wait()
+    return corpus
 
 
 def open_acoustics(corpus: Corpus, sound: Sound) -> Acoustics:
@@ -120,7 +129,7 @@ class Distillation:
         self.teachers, self.device, self.workers = teachers, torch.device(device), workers
         self.report = report
         self.clips = heard_clips(recipe.sound, data)
-        self.corpus = Corpus.open(self.clips, cache, lambda *done: report("decode", *done))
+        self.corpus = open_corpus(self.clips, cache, report)
         rng = np.random.default_rng([recipe.sound.seed, 0])
         self.segments = draw_segments(self.corpus, recipe.sound.speech, recipe.sound.segments, rng)
 
@@ -188,18 +197,11 @@ class Distillation:
             rng = np.random.default_rng([recipe.seed, step, 1])
             rows = rng.integers(len(self.segments), size=recipe.pace.batch)
             variants = rng.integers(recipe.sound.variants, size=recipe.pace.batch)
-            features, masked = bank.features(rows, variants), None
-            if lesson.needs_masks:
-                assert recipe.s3rl is not None
-                masked = draw_masks(
-                    (len(rows), WINDOW_OUTPUTS),
-                    recipe.s3rl.mask_start,
-                    recipe.s3rl.mask_outputs,
-                    rng,
-                )
-                features = features.masked_fill(
-                    masked.repeat_interleave(SUBSAMPLING, 1)[:, :, None], 0
-                )
+            features = bank.features(rows, variants)
+            masked = lesson.draw_masks((len(rows), WINDOW_OUTPUTS), rng)
+            if masked is not None:
+                frames = masked.repeat_interleave(SUBSAMPLING, dim=1)
+                features = features.masked_fill(frames[:, :, None], 0)
             hidden = encoder(processes.share(features).to(self.device))
             return lesson(processes.gather(hidden), rows, masked, recipe.delay)
 

@@ -18,8 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from kwspot_export import processes
-from kwspot_export.corpus import Corpus
-from kwspot_export.distill import Report, heard_clips, no_report, open_bank
+from kwspot_export.distill import Report, heard_clips, no_report, open_bank, open_corpus
 from kwspot_export.distill_recipe import FinetuneRecipe
 from kwspot_export.encoder_file import begin_encoder
 from kwspot_export.examples import BACKGROUND, draw_examples
@@ -50,7 +49,7 @@ class Finetuning:
         torch.manual_seed(recipe.seed)
         self.encoder, self.origin = begin_encoder(encoder, recipe.student, recipe.front_end)
         self.clips = heard_clips(recipe.sound, data)
-        self.corpus = Corpus.open(self.clips, cache, lambda *done: report("decode", *done))
+        self.corpus = open_corpus(self.clips, cache, report)
         self.examples = draw_examples(
             self.corpus, recipe, np.random.default_rng([recipe.sound.seed, 0])
         )

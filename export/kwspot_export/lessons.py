@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 
 from kwspot_export import skill
@@ -22,6 +23,7 @@ from kwspot_export.distill_recipe import DistillRecipe, EnsembleSettings, S3RLSe
 from kwspot_export.loop import Terms
 from kwspot_export.objectives import ensemble, s3rl
 from kwspot_export.objectives.distance import Distance
+from kwspot_export.projections import Principal, Standard
 from kwspot_export.recipe import RecipeError
 from kwspot_export.targets import TargetCache
 
@@ -34,9 +36,11 @@ FITTED_SEGMENTS = 500  # on which layers are standardised and principal componen
 
 
 class Lesson(nn.Module):
-    """What the loop asks of a student. `needs_masks` tells whether its input is masked."""
+    """What the loop asks of a student."""
 
-    needs_masks = False
+    def draw_masks(self, shape: tuple[int, int], rng: Generator) -> Tensor | None:
+        """Draw which outputs (B, U) the student must tell without hearing them; None for none."""
+        return None
 
     def forward(self, hidden: Tensor, rows: Rows, masked: Tensor | None, delay: int) -> Terms:
         """Compute the loss of hidden (B, U, C); output u describes what ended `delay` before."""
@@ -92,7 +96,6 @@ class S3RLLesson(Lesson):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.needs_masks = settings.codebook
         means = cache.means(np.arange(cache.key.count), [position])[0]
         means = Standard.fit(means)(means)
         self.means = Principal.fit(means, settings.dimensions).project(means)
@@ -100,6 +103,12 @@ class S3RLLesson(Lesson):
         if settings.codebook:
             self.codes = _codes(cache, position, settings, seed)
             self.code_head = nn.Linear(width, self.codes.width)
+
+    def draw_masks(self, shape: tuple[int, int], rng: Generator) -> Tensor | None:
+        """See Lesson."""
+        if not self.settings.codebook:
+            return None
+        return s3rl.draw_masks(shape, self.settings.mask_start, self.settings.mask_outputs, rng)
 
     def forward(self, hidden: Tensor, rows: Rows, masked: Tensor | None, delay: int) -> Terms:
         """See Lesson."""
@@ -123,55 +132,6 @@ class S3RLLesson(Lesson):
             )
             total = total + settings.codebook_weight * raw["codebook"]
         return Terms(total, {name: float(term.detach()) for name, term in raw.items()})
-
-
-@dataclass(frozen=True)
-class Standard:
-    """Each dimension of a layer brought to mean 0 and variance 1: (..., D) -> (..., D).
-
-    The papers leave layers as they are, and train a hundred times longer. A few dimensions of a
-    transformer are large and nearly constant; as they are, a small student learns these and little
-    else: a linear classifier on it was at chance after 700 steps [measured].
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    @classmethod
-    def fit(cls, x: Tensor) -> "Standard":
-        """Take mean and deviation of (N, D)."""
-        return cls(x.mean(dim=0), x.std(dim=0).clamp_min(1e-4))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Standardise."""
-        return (x - self.mean) / self.deviation
-
-
-@dataclass(frozen=True)
-class Principal:
-    """Principal components: `mean` (D,), `basis` (D, d)."""
-
-    mean: Tensor
-    basis: Tensor
-
-    @classmethod
-    def fit(cls, x: Tensor, dimensions: int) -> "Principal":
-        """Find the components of (N, D) with the largest variance.
-
-        Raises RecipeError for more of them than there are.
-        """
-        if dimensions > min(x.shape):
-            raise RecipeError(
-                f"{dimensions} principal components are asked of {x.shape[0]} vectors of "
-                f"{x.shape[1]} values: lower dimensions"
-            )
-        mean = x.mean(dim=0)
-        _, _, directions = torch.linalg.svd(x - mean, full_matrices=False)
-        return cls(mean, directions[:dimensions].T.contiguous())
-
-    def project(self, x: Tensor) -> Tensor:
-        """Project (..., D) -> (..., d)."""
-        return (x - self.mean) @ self.basis
 
 
 @dataclass(frozen=True)
@@ -252,7 +212,7 @@ def _sample(cache: TargetCache) -> list[Tensor]:
     return cache.frames(np.arange(min(FITTED_SEGMENTS, cache.key.count)))
 
 
-def _standards(cache: TargetCache) -> list["Standard"]:
+def _standards(cache: TargetCache) -> list[Standard]:
     return [Standard.fit(x.flatten(0, 1)) for x in _sample(cache)]
 
 
@@ -283,9 +243,7 @@ def _ensemble(caches: Sequence[TargetCache], settings: EnsembleSettings) -> Fram
     return FrameTargets(tuple(x.shape[-1] for x in of(np.arange(1))), of)
 
 
-def _projection(
-    standard: "Standard", sample: Tensor, dimensions: int
-) -> Callable[[Tensor], Tensor]:
+def _projection(standard: Standard, sample: Tensor, dimensions: int) -> Callable[[Tensor], Tensor]:
     """Make the way from a layer to a target of unit RMS; `dimensions` 0 keeps all of the layer."""
     if not dimensions:
         return standard

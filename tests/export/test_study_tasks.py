@@ -14,6 +14,7 @@ from network import Network
 from render import Result, difference, fill_in, read_results, render_differences, render_table
 from scoring import equal_error_rate, miss_rates, recall_at, thresholds_at
 from spotting import SC12, Alexa, SpeechCommands, smoothed_scores
+from study import ENCODERS, distill_recipe, finetune_recipe, rows
 from tables import TABLES, Claim
 from tasks import Measured, Study
 from torch import Tensor
@@ -342,3 +343,26 @@ def test_columns_claims_and_rows_fit_each_other() -> None:
         )
         assert next(iter(table.rows)) in ("scratch", "full")  # what the others are held against
         assert all(len(row) == len(table.paper.head) for row in table.paper.rows)
+
+
+# Study
+
+
+def test_every_row_has_a_place_and_a_recipe() -> None:
+    planned = list(rows(2))
+    assert len({(r.table, r.row, r.net.size, r.net.seed) for r in planned}) == len(planned)
+    for row in planned:
+        assert row.row in TABLES[row.table].rows and row.net.size in TABLES[row.table].sizes
+        assert finetune_recipe(row.net).seed == row.net.seed
+    for table in "abd":
+        assert {r.row for r in planned if r.table == table} == set(TABLES[table].rows)
+
+
+def test_rows_differ_in_what_is_asked_alone() -> None:
+    recipes = [distill_recipe(name, "medium", 1) for name in ENCODERS]
+    same = {
+        (r.student, r.pace, r.sound.segments, r.sound.variants, r.delay, r.seed) for r in recipes
+    }
+    assert len(same) == 1
+    asked = [(r.teachers, r.distance, r.s3rl, r.skill, r.ensemble) for r in recipes]
+    assert len(set(asked)) == len(asked)

@@ -25,6 +25,8 @@ from kwspot_export.distill_recipe import (
 from kwspot_export.recipe import STUDENTS
 
 HERE = Path(__file__).parent
+# What all rows share is what these recipes say; only what a row is about is put in here.
+RECIPES = HERE.parents[1] / "export" / "recipes"
 SCRATCH = "scratch"
 KEYWORDS, SPEAKERS = ("keywords",), ("speakers",)
 JOINT = KEYWORDS + SPEAKERS
@@ -126,7 +128,7 @@ def _table_a(size: str, seed: int) -> Iterator[Row]:
 
 def distill_recipe(name: str, size: str, seed: int) -> DistillRecipe:
     """Put together the recipe of an encoder."""
-    asked, base = ENCODERS[name], read_distill_recipe(HERE / "distill.toml")
+    asked, base = ENCODERS[name], read_distill_recipe(RECIPES / "distance.toml")
     cleared = replace(base, distance=None, s3rl=None, skill=None, ensemble=None)
     return replace(
         cleared,
@@ -134,13 +136,14 @@ def distill_recipe(name: str, size: str, seed: int) -> DistillRecipe:
         seed=seed,
         student=STUDENTS[size],
         teachers=asked.teachers,
+        finetune="",
         **asked.settings,
     )
 
 
 def finetune_recipe(net: Tuned) -> FinetuneRecipe:
     """Put together the recipe of a fine-tuned net; tasks that are left out have no turn."""
-    base = read_finetune_recipe(HERE / "finetune.toml")
+    base = read_finetune_recipe(RECIPES / "joint.toml")
     keywords, speakers = (
         replace(task, turns=int(name in net.tasks))
         for name, task in (("keywords", base.keywords), ("speakers", base.speakers))

@@ -151,18 +151,25 @@ def draw(name: str, size: str, results: Sequence[Result], path: Path) -> None:
     rows = [row for row in table.rows if found[row]]
     colours = {row: f"C{number}" for number, row in enumerate(table.rows)}
     bars = [column for column in table.columns if column.metric in BARS]
-    figure, (noise, *others) = pyplot.subplots(
+    figure, axes = pyplot.subplots(
         1,
         1 + len(bars),
+        squeeze=False,
         layout="constrained",
         figsize=(7 + 2 * len(bars), 4),
         width_ratios=[2] + [1] * len(bars),
     )
+    noise, *others = axes[0]
     for row in rows:
-        values = [_values(found[row], metric) for metric in SNR_METRICS]
-        if all(values):
-            means, spreads = [statistics.mean(v) for v in values], [_deviation(v) for v in values]
-            noise.errorbar(SNR_LABELS, means, spreads, marker="o", capsize=2, color=colours[row])
+        values = {
+            label: _values(found[row], metric)
+            for label, metric in zip(SNR_LABELS, SNR_METRICS, strict=True)
+        }
+        values = {label: measured for label, measured in values.items() if measured}
+        if values:
+            means = [statistics.mean(v) for v in values.values()]
+            spreads = [_deviation(v) for v in values.values()]
+            noise.errorbar(list(values), means, spreads, marker="o", capsize=2, color=colours[row])
     noise.set(xlabel="SNR, dB", ylabel="SC-12 accuracy, %")
     for axis, column in zip(others, bars, strict=True):
         for place, row in enumerate(rows):

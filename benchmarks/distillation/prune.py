@@ -9,7 +9,6 @@ layer): trained on the study's words, tested on Speech Commands of role test.
 import argparse
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +22,9 @@ from kwspot_export.prunable import parameters
 from kwspot_export.prune_teacher import prune_teacher
 from kwspot_export.skill import Groups
 from kwspot_export.teachers import Teacher, open_teacher
-from run import MANIFESTS, write_result
+from run import MANIFESTS, study_parser, write_result
 from spotting import COMMANDS, SC12, in_noise
-from study import HERE, KEYWORDS, SCRATCH, WHISPER, Tuned, distill_recipe, finetune_recipe
+from study import KEYWORDS, SCRATCH, WHISPER, Tuned, distill_recipe, finetune_recipe
 from torch.nn import functional
 
 from kwspot.features import FloatArray
@@ -64,14 +63,8 @@ class Probe:
 
 def main() -> None:
     """Prune and measure every row that has no result yet."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the manifests")
-    parser.add_argument("--teachers", type=Path, required=True, help="folder of the teachers")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for runs, caches")
-    parser.add_argument("--results", type=Path, default=HERE / "results")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = study_parser(__doc__)
     parser.add_argument("--choices", nargs="+", default=["hand-picked", "groups"])
-    parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.results.mkdir(parents=True, exist_ok=True)

@@ -33,15 +33,9 @@ MANIFESTS = "manifest_real.csv", "manifest_tts.csv"
 
 def main() -> None:
     """Prepare what all rows share, then train and measure the rows, some at a time."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the manifests")
-    parser.add_argument("--teachers", type=Path, required=True, help="folder of the teachers")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for runs, caches")
-    parser.add_argument("--results", type=Path, default=HERE / "results")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = study_parser(__doc__)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="rows at a time")
     parser.add_argument("--tables", default="abd", help="letters of tables (default: abd)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
     args = parser.parse_args()
     args.results.mkdir(parents=True, exist_ok=True)
     wanted = [row for row in rows(args.seeds) if row.table in args.tables]
@@ -50,11 +44,22 @@ def main() -> None:
     groups: dict[tuple[str, str, int], list[Row]] = {}
     for row in wanted:
         groups.setdefault((row.net.encoder, row.net.size, row.net.seed), []).append(row)
-    pool = ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"))
-    with pool:
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(_group, group, args) for group in groups.values()]
         for done, job in enumerate(as_completed(jobs), start=1):
             print(f"{done}/{len(jobs)} encoders: {job.result()}", flush=True)
+
+
+def study_parser(text: str) -> argparse.ArgumentParser:
+    """Make a parser of the options that all parts of the study have; `text` describes the part."""
+    parser = argparse.ArgumentParser(description=text.partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with the manifests")
+    parser.add_argument("--teachers", type=Path, required=True, help="folder of the teachers")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for runs, caches")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
+    return parser
 
 
 def _prepare(wanted: list[Row], args: argparse.Namespace) -> None:

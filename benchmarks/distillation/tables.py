@@ -183,6 +183,9 @@ TABLES = {
         sizes=("medium",),
         columns=(*ACCURACY, *MISSES, *EMBEDDING),
         claims=(
+            Claim("whisper", "scratch", "sc12_5db"),
+            Claim("wakehubert", "scratch", "sc12_5db"),
+            Claim("speech_embedding", "scratch", "sc12_5db"),
             Claim("average", "concatenation", "sc12_5db"),
             Claim("heads", "average", "sc12_5db"),
             Claim("heads", "whisper", "sc12_5db"),

@@ -161,7 +161,7 @@ class FinetuneRecipe:
     licence: str
     seed: int
     sound: Sound
-    keywords: KeywordTask | None = None
+    keywords: KeywordTask
     speakers: SpeakerTask | None = None
     student: Student | Transformer | None = None  # for an encoder from scratch
     frozen: bool = False  # learn heads only
@@ -189,10 +189,7 @@ def read_distill_recipe(path: Path) -> DistillRecipe:
 
 def read_finetune_recipe(path: Path) -> FinetuneRecipe:
     """Read a recipe of `kwspot finetune`; raise RecipeError for what cannot be done."""
-    recipe = _read(FinetuneRecipe, path)
-    if recipe.keywords is None and recipe.speakers is None:
-        raise RecipeError(f"{path}: neither [keywords] nor [speakers] says what to learn")
-    return recipe
+    return _read(FinetuneRecipe, path)
 
 
 def _read(kind: type[T], path: Path) -> T:

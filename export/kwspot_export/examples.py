@@ -60,7 +60,7 @@ def draw_examples(corpus: Corpus, recipe: FinetuneRecipe, rng: Generator) -> Exa
 
     Raises RecipeError for a word that no clip says, and for too few speakers.
     """
-    sound, words = recipe.sound, recipe.keywords.words if recipe.keywords else ()
+    sound, words = recipe.sound, recipe.keywords.words
     labels = [_label(corpus, i, words) for i in range(len(corpus))]
     segments = draw_segments(corpus, sound.speech, sound.segments, rng)
     starts = segments.starts.copy()
@@ -82,7 +82,7 @@ def draw_examples(corpus: Corpus, recipe: FinetuneRecipe, rng: Generator) -> Exa
         joined, (*BACKGROUND, *words), np.array(targets, np.int64), _speakers(joined, recipe)
     )
     for label, name in enumerate(examples.names):
-        if recipe.keywords and label not in examples.labels:
+        if label not in examples.labels:
             raise RecipeError(f"{recipe.name}: no clip for training says {name!r}")
     if recipe.speakers and examples.speaker_count < 2:
         raise RecipeError(f"{recipe.name}: the clips of [speakers] name fewer than two speakers")

@@ -46,6 +46,7 @@ class Finetuning:
         self.recipe, self.data = recipe, data
         self.folder, self.cache = folder, cache
         self.device, self.workers, self.report = torch.device(device), workers, report
+        self.turns = _turns(recipe)
         torch.manual_seed(recipe.seed)
         self.encoder, self.origin = begin_encoder(encoder, recipe.student, recipe.front_end)
         self.clips = heard_clips(recipe.sound, data)
@@ -62,7 +63,6 @@ class Finetuning:
                 len(BACKGROUND),
             ),
         )
-
         # Weights are drawn here, at once: loading data draws random numbers too.
         self.learner = _Learner(self.net, self._voices(), recipe.frozen)
 
@@ -70,7 +70,7 @@ class Finetuning:
         """Train to the end, from the last checkpoint if there is one; also writes `model.pt`."""
         recipe, examples = self.recipe, self.examples
         bank = open_bank(examples.segments, recipe, self.cache, self.workers, self.report)
-        turns = self._turns()
+        turns = self.turns
         learner = self.learner.to(self.device)
         pace = replace(recipe.pace, steps=recipe.pace.steps * len(turns))
 
@@ -104,20 +104,20 @@ class Finetuning:
         processes.wait()
         return self.net
 
-    def _turns(self) -> list[str]:
-        """Name the task of each step of a round."""
-        keywords, speakers = self.recipe.keywords, self.recipe.speakers
-        turns = ["keywords"] * (keywords.turns if keywords else 0)
-        turns += ["speakers"] * (speakers.turns if speakers else 0)
-        if not turns:
-            raise RecipeError(f"{self.recipe.name}: no task has a turn")
-        return turns
-
     def _voices(self) -> AngularSoftmax | None:
         task = self.recipe.speakers
         if task is None:
             return None
         return AngularSoftmax(task.size, self.examples.speaker_count, task.margin, task.scale)
+
+
+def _turns(recipe: FinetuneRecipe) -> list[str]:
+    """Name the task of each step of a round."""
+    turns = ["keywords"] * recipe.keywords.turns
+    turns += ["speakers"] * (recipe.speakers.turns if recipe.speakers else 0)
+    if not turns:
+        raise RecipeError(f"{recipe.name}: no task has a turn")
+    return turns
 
 
 class _Learner(nn.Module):

@@ -11,6 +11,7 @@ segments, K codes.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,16 +36,14 @@ CLUSTERED_SEGMENTS = 200  # 8,000 frames: enough for a few hundred centroids
 FITTED_SEGMENTS = 500  # on which layers are standardised and principal components found
 
 
-class Lesson(nn.Module):
-    """What the loop asks of a student."""
+class Lesson(Protocol):
+    """What the loop asks of a student: a module, as its heads learn too."""
 
     def draw_masks(self, shape: tuple[int, int], rng: Generator) -> Tensor | None:
         """Draw which outputs (B, U) the student must tell without hearing them; None for none."""
-        return None
 
-    def forward(self, hidden: Tensor, rows: Rows, masked: Tensor | None, delay: int) -> Terms:
+    def __call__(self, hidden: Tensor, rows: Rows, masked: Tensor | None, delay: int) -> Terms:
         """Compute the loss of hidden (B, U, C); output u describes what ended `delay` before."""
-        raise NotImplementedError
 
 
 def open_lesson(recipe: DistillRecipe, caches: Sequence[TargetCache], width: int) -> Lesson:
@@ -72,13 +71,17 @@ class FrameTargets:
     of: Callable[[Rows], list[Tensor]]
 
 
-class FrameLesson(Lesson):
+class FrameLesson(nn.Module):
     """Distance, frame by frame, to targets of any origin."""
 
     def __init__(self, width: int, targets: FrameTargets, cosine_weight: float) -> None:
         super().__init__()
         self.targets = targets
         self.distance = Distance(width, targets.widths, cosine_weight)
+
+    def draw_masks(self, shape: tuple[int, int], rng: Generator) -> Tensor | None:
+        """Mask nothing."""
+        return None
 
     def forward(self, hidden: Tensor, rows: Rows, masked: Tensor | None, delay: int) -> Terms:
         """See Lesson."""
@@ -88,7 +91,7 @@ class FrameLesson(Lesson):
         return Terms(total, {"distance": float(total.detach())})
 
 
-class S3RLLesson(Lesson):
+class S3RLLesson(nn.Module):
     """Feature view, batch view and codebook, each of them optional."""
 
     def __init__(

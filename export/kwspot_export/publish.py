@@ -35,13 +35,8 @@ def describe(run: Run, net: FrameNet, score: Score) -> ModelInfo:
     """Put together what the model file will say of itself."""
     recipe = run.recipe
     lengths = [s.end - s.start for s in run.composer.pools.positives if s.alone]
-    points = {
-        # Rounded up: a hair lower and there would be more false alarms than promised.
-        name: OperatingPoint(math.ceil(score.calibrated(rate) * 1e4) / 1e4, rate)
-        for name, rate in recipe.false_alarms_per_hour.items()
-    }
+    points = operating_points(score, recipe.false_alarms_per_hour)
     keyword = Keyword(recipe.keyword, points, round(float(np.median(lengths)) / SAMPLE_RATE, 2))
-    versions = {name: version(name) for name in ("kwspot", "kwspot-export", "torch", "onnx")}
     return ModelInfo(
         format=FORMAT,
         name=recipe.name,
@@ -54,11 +49,26 @@ def describe(run: Run, net: FrameNet, score: Score) -> ModelInfo:
             licence=recipe.licence,
             data=", ".join(sorted(run.trained_sources())),
             recipe=f"{recipe.name}.toml, seed {recipe.seed}, encoder: {run.origin}",
-            versions=versions | {"python": platform.python_version()},
+            versions=versions(),
         ),
         decision=recipe.decision,
         front_end=recipe.front_end,
     )
+
+
+def operating_points(score: Score, rates: dict[str, float]) -> dict[str, OperatingPoint]:
+    """Calibrate a threshold for each rate, in false alarms an hour, by sensitivity."""
+    # Rounded up: a hair lower and there would be more false alarms than promised.
+    return {
+        name: OperatingPoint(math.ceil(score.calibrated(rate) * 1e4) / 1e4, rate)
+        for name, rate in rates.items()
+    }
+
+
+def versions() -> dict[str, str]:
+    """Name the versions that make a model."""
+    packages = ("kwspot", "kwspot-export", "torch", "onnx")
+    return {name: version(name) for name in packages} | {"python": platform.python_version()}
 
 
 def _card(run: Run, info: ModelInfo, net: FrameNet, score: Score, difference: float) -> str:

@@ -1,8 +1,6 @@
 """From a distilled encoder to an ONNX file without keywords, and its card."""
 
-import platform
 from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
 
 from kwspot.modelfile import Provenance
@@ -10,18 +8,18 @@ from kwspot_export.distill import Distillation
 from kwspot_export.encoder_file import load_encoder
 from kwspot_export.finetune import Finetuning
 from kwspot_export.onnx_export import export_encoder
+from kwspot_export.publish import versions
 
 
 def publish_encoder(job: Distillation, path: Path, output: Path) -> None:
     """Export the encoder file `path` of a run to `output`, and its card beside it (.md)."""
     recipe = job.recipe
     encoder, _, origin = load_encoder(path, recipe.front_end)
-    versions = {name: version(name) for name in ("kwspot", "kwspot-export", "torch", "onnx")}
     provenance = Provenance(
         licence=recipe.licence,
         data=", ".join(sorted({clip.source for clip in job.clips})),
         recipe=origin,
-        versions=versions | {"python": platform.python_version()},
+        versions=versions(),
     )
     name = output.stem
     difference = export_encoder(encoder, name, provenance, output, recipe.front_end)

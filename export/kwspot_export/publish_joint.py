@@ -3,9 +3,6 @@
 Thresholds come from clips of role validation that the recipe's sound names, as recorded.
 """
 
-import math
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +11,12 @@ import torch
 from kwspot.endpoints import speech_span
 from kwspot.features import SAMPLE_RATE
 from kwspot.manifest import read_manifests
-from kwspot.modelfile import FORMAT, Keyword, ModelInfo, OperatingPoint, Provenance
+from kwspot.modelfile import FORMAT, Keyword, ModelInfo, Provenance
 from kwspot_export.corpus import Corpus
 from kwspot_export.examples import BACKGROUND
 from kwspot_export.finetune import Finetuning
 from kwspot_export.onnx_export import export_onnx, state_specs
+from kwspot_export.publish import operating_points, versions
 from kwspot_export.publish_encoder import data_rows
 from kwspot_export.recipe import RecipeError
 from kwspot_export.student import FRAMES_PER_STEP, OUTPUTS_PER_STEP
@@ -40,10 +38,9 @@ def publish_joint(job: Finetuning, name: str, path: Path) -> ModelInfo:
     scores = calibrate(job)
     recipe, net = job.recipe, job.net.cpu().eval()
     keywords = tuple(
-        Keyword(word, _points(score, recipe.false_alarms_per_hour), _seconds(job, word))
+        Keyword(word, operating_points(score, recipe.false_alarms_per_hour), _seconds(job, word))
         for word, score in scores.items()
     )
-    versions = {name: version(name) for name in ("kwspot", "kwspot-export", "torch", "onnx")}
     info = ModelInfo(
         format=FORMAT,
         name=name,
@@ -56,7 +53,7 @@ def publish_joint(job: Finetuning, name: str, path: Path) -> ModelInfo:
             licence=recipe.licence,
             data=", ".join(sorted({clip.source for clip in job.clips})),
             recipe=f"{recipe.name}.toml, seed {recipe.seed}, encoder: {job.origin}",
-            versions=versions | {"python": platform.python_version()},
+            versions=versions(),
         ),
         decision=recipe.decision,
         front_end=recipe.front_end,
@@ -74,9 +71,7 @@ def calibrate(job: Finetuning) -> dict[str, Score]:
     Raises RecipeError where there are no such clips.
     """
     recipe, data = job.recipe, job.data
-    words = recipe.keywords.words if recipe.keywords else ()
-    if not words:
-        raise RecipeError(f"{recipe.name} has no [keywords], so there is no model to export")
+    words = recipe.keywords.words
     prefixes = tuple(group.prefix for group in recipe.sound.speech)
     prefixes += recipe.sound.noises
     clips = [
@@ -114,14 +109,6 @@ def _hit(job: Finetuning, corpus: Corpus, index: int, number: int) -> float:
     _, end = speech_span(clip)
     stream = np.pad(clip[:end], (SAMPLE_RATE, round(RELEASE_SECONDS * SAMPLE_RATE)))
     return float(_scores(job, stream)[:, number].max())
-
-
-def _points(score: Score, rates: dict[str, float]) -> dict[str, OperatingPoint]:
-    # Rounded up: a hair lower and there would be more false alarms than promised.
-    return {
-        name: OperatingPoint(math.ceil(score.calibrated(rate) * 1e4) / 1e4, rate)
-        for name, rate in rates.items()
-    }
 
 
 def _seconds(job: Finetuning, word: str) -> float:

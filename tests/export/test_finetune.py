@@ -15,6 +15,7 @@ from kwspot_export.train import Run
 from toy import assert_one_sentence
 from toy_distill import finetune_text
 
+from kwspot.cli import main
 from kwspot.endpoints import speech_span
 from kwspot.features import SAMPLE_RATE, FrontEnd
 
@@ -92,7 +93,7 @@ def test_tasks_take_turns(finetuning: FinetuneRecipe, data: Path, tmp_path: Path
     [
         ("", 'words = ["beep boop"]', 'words = ["never said"]', "never said"),
         ("", 'clips = ["wake/", "other/"]', 'clips = ["noise/"]', "two speakers"),
-        ("", '[keywords]\nwords = ["beep boop"]\n', "", "no model to export"),
+        ("", '[keywords]\nwords = ["beep boop"]\n', "", "'keywords' is missing"),
     ],
 )
 def test_recipes_that_cannot_be_are_refused(
@@ -118,4 +119,20 @@ def test_a_net_begins_with_the_encoder_it_is_given(
     assert all(torch.equal(weights[n], v) for n, v in encoder.state_dict().items())
     with pytest.raises(EncoderFileError, match="asks for") as caught:
         begin_encoder(path, Student(channels=16), FrontEnd())
+    assert_one_sentence(caught.value)
+
+
+def test_a_model_without_keywords_is_refused_before_training(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "voices.toml"
+    text = finetune_text().replace('words = ["beep boop"]', 'words = ["beep boop"]\nturns = 0')
+    path.write_text(text, encoding="utf-8")
+    arguments = ["finetune", "--recipe", path, "--data", data, "--run", tmp_path / "run"]
+    assert main([str(a) for a in arguments]) == 2
+    assert "learns no keywords" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    silent = replace(read_finetune_recipe(path), speakers=None)
+    with pytest.raises(RecipeError, match="no task has a turn") as caught:
+        start(silent, data, tmp_path / "run")
     assert_one_sentence(caught.value)

@@ -62,7 +62,10 @@ def finetune(
     from kwspot_export.curves import draw_curves
     from kwspot_export.finetune import Finetuning
     from kwspot_export.publish_joint import publish_joint
+    from kwspot_export.recipe import RecipeError
 
+    if not recipe.keywords.turns:
+        raise RecipeError(f"{recipe.name} learns no keywords, so there is no model to export")
     job = Finetuning(
         recipe, args.data, folder, cache, encoder, args.device, args.workers, shown.prepared
     )

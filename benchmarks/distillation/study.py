@@ -30,6 +30,8 @@ RECIPES = HERE.parents[1] / "export" / "recipes"
 SCRATCH = "scratch"
 KEYWORDS, SPEAKERS = ("keywords",), ("speakers",)
 JOINT = KEYWORDS + SPEAKERS
+STEPS = 600  # of fine-tuning, for each task
+LONGER = 2000  # in table b: two tasks that take turns learn more slowly than one
 
 WHISPER = TeacherChoice("whisper-tiny", (0, 1, 2, 3, 4))
 # One layer of each teacher of the ensemble: Whisper's best for words, the others' only one.
@@ -87,12 +89,14 @@ class Tuned:
     seed: int
     tasks: tuple[str, ...] = KEYWORDS
     frozen: bool = False
+    steps: int = STEPS
 
     @property
     def name(self) -> str:
         """A file name."""
         how = "frozen" if self.frozen else "tuned"
-        return f"{self.encoder}-{self.size}-{self.seed}-{'+'.join(self.tasks)}-{how}"
+        longer = f"-{self.steps}" if self.steps != STEPS else ""
+        return f"{self.encoder}-{self.size}-{self.seed}-{'+'.join(self.tasks)}-{how}{longer}"
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,11 @@ def rows(seeds: int) -> Iterator[Row]:
             yield Row("d", name, Tuned(name, "medium", seed))
         for name in ("average", "concatenation", "heads", SCRATCH):
             yield Row("d", name, Tuned(name, "medium", seed))
-        yield Row("b", SCRATCH, Tuned(SCRATCH, "medium", seed, JOINT))
+        yield Row("b", SCRATCH, Tuned(SCRATCH, "medium", seed, JOINT, False, LONGER))
         for name, tasks in (("keyword", KEYWORDS), ("speaker", SPEAKERS), ("joint", JOINT)):
-            yield Row("b", name, Tuned("distance", "medium", seed, tasks))
-            yield Row("b", f"{name}-frozen", Tuned("distance", "medium", seed, tasks, True))
+            for suffix, frozen in (("", False), ("-frozen", True)):
+                net = Tuned("distance", "medium", seed, tasks, frozen, LONGER)
+                yield Row("b", name + suffix, net)
 
     for seed in range(1, seeds + 1):
         yield from _table_a("small", seed)
@@ -156,6 +161,6 @@ def finetune_recipe(net: Tuned) -> FinetuneRecipe:
         keywords=keywords,
         speakers=speakers,
         frozen=net.frozen,
-        # Only linear layers learn then, and have a long way to go.
-        pace=replace(base.pace, head_rate=10.0) if net.frozen else base.pace,
+        # Only linear layers learn of a frozen net, and have a long way to go.
+        pace=replace(base.pace, steps=net.steps, head_rate=10.0 if net.frozen else 1.0),
     )

@@ -33,12 +33,29 @@ from kwspot.streams import Material
 
 HAND_PICKED: Groups = ((0,), (2,), (4,))  # in equal steps, as DPHuBERT's 0, 4, 8, 12
 GROUPS = 3
-SPARSITIES = 0.25, 0.5, 0.75
 STEPS = 160  # of stage 1; stage 2 has half as many
+LONGER = 5 * STEPS
+SPARSITIES = 0.25, 0.5, 0.75
 TRAINED_ON = 150  # examples of a label, half of them in noise
 TESTED_IN = {"clean": 0, "5db": 2}  # of the conditions of `in_noise`
 BATCH = 32
 TIMED = 10  # passes of one batch; the fastest counts
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A row: layers taken by hand, or how many groups to find; how long, and how much to remove."""
+
+    groups: int | Groups
+    steps: int
+    sparsities: tuple[float, ...]
+
+
+CHOICES = {
+    "hand-picked": Choice(HAND_PICKED, STEPS, SPARSITIES),
+    "groups": Choice(GROUPS, STEPS, SPARSITIES),
+    "groups-longer": Choice(GROUPS, LONGER, (0.25,)),
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,7 @@ class Probe:
 def main() -> None:
     """Prune and measure every row that has no result yet."""
     parser = study_parser(__doc__)
-    parser.add_argument("--choices", nargs="+", default=["hand-picked", "groups"])
+    parser.add_argument("--choices", nargs="+", choices=CHOICES, default=list(CHOICES))
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.results.mkdir(parents=True, exist_ok=True)
@@ -78,15 +95,17 @@ def main() -> None:
     if not whole.exists():
         write_result(whole, "c", "full", "0 %", 1, probe.measure(teacher), 0.0)
     for seed in range(1, args.seeds + 1):
-        for sparsity in SPARSITIES:
-            for row in args.choices:
+        for row in args.choices:
+            choice = CHOICES[row]
+            for sparsity in choice.sparsities:
                 path = args.results / f"c-{row}-{100 * sparsity:.0f}-{seed}.json"
                 if path.exists():
                     continue
                 begun = time.monotonic()
                 folder = args.runs / f"pruned-{row}-{100 * sparsity:.0f}-{seed}"
-                groups = GROUPS if row == "groups" else HAND_PICKED
-                prune_teacher(teacher, segments, folder, sparsity, groups, STEPS, seed)
+                prune_teacher(
+                    teacher, segments, folder, sparsity, choice.groups, choice.steps, seed
+                )
                 seconds = time.monotonic() - begun
                 measured = probe.measure(open_teacher(folder, args.device))
                 size = f"{100 * sparsity:.0f} %"

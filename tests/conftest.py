@@ -1,11 +1,15 @@
 """What several tests share: one tiny model file, written once."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from tiny import write_model
 
 from kwspot.model import OnnxModel
+
+# Scripts of their own, not a package.
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "boards"))
 
 
 @pytest.fixture(scope="session")

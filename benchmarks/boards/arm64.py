@@ -28,7 +28,7 @@ DEBIAN_PACKAGES = ("python3", "libstdc++6")
 
 @dataclass(frozen=True)
 class Suite:
-    """A Debian release, which is Raspberry Pi OS's as well: its Python and its C library 2.`libc`."""
+    """A Debian release, and so Raspberry Pi OS's: its Python, and its C library 2.`libc`."""
 
     python: str
     libc: int
@@ -51,9 +51,7 @@ class Arm64:
         return self.path[-1] / "kwspot" / "models"
 
 
-def make_arm64(
-    folder: Path, suite: str, mirror: str | None, requirements: Sequence[str]
-) -> Arm64:
+def make_arm64(folder: Path, suite: str, mirror: str | None, requirements: Sequence[str]) -> Arm64:
     """Make or complete `folder`, and install this checkout's kwspot into it.
 
     `requirements` come beside kwspot's own dependencies. `mirror` is a mirror of Debian, that of
@@ -172,9 +170,7 @@ def _pip(arguments: Iterable[str], what: str) -> None:
     _run((*pip, *arguments), what)
 
 
-def _run(
-    command: Sequence[str], what: str, environment: dict[str, str] | None = None
-) -> str:
+def _run(command: Sequence[str], what: str, environment: dict[str, str] | None = None) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
     except FileNotFoundError as error:

@@ -1,7 +1,7 @@
 """Runs the Python of an arm64 folder under qemu's user-mode emulation, and counts instructions.
 
-qemu translates blocks of arm64 code; a plugin (count.c) notes where each lies and how often it runs.
-Where the process had its libraries tells which of them the instructions belong to.
+qemu translates blocks of arm64 code; a plugin (count.c) notes where each lies and how often it
+runs. Where the process had its libraries tells which of them the instructions belong to.
 """
 
 import os
@@ -95,9 +95,9 @@ class Emulator:
         return done.stdout
 
     def count(self, core: Core, arguments: Sequence[str]) -> Counter[str]:
-        """Run as `run` does, and return how many instructions ran by part.
+        """Run as `run` does, and return how many instructions ran between its markers, by part.
 
-        The program must print the lines of its /proc/self/maps. Raises KwspotError where the plugin
+        The program must print its /proc/self/maps. Raises KwspotError where the plugin
         cannot be built or loaded.
         """
         plugin = self._plugin or self._build()

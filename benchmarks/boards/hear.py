@@ -9,6 +9,7 @@ import sys
 import numpy as np
 
 from kwspot import AudioFile, KeywordDetector, KwspotError
+from kwspot.detector import Detection
 
 
 def main(model: str, recording: str) -> None:
@@ -19,12 +20,16 @@ def main(model: str, recording: str) -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     heard = {
-        "without_gate": [[h.keyword, h.start, h.end] for h in open_.listen(recording)],
-        "with_gate": [[h.keyword, h.start, h.end] for h in gated.listen(recording)],
+        "without_gate": [_exact(hit) for hit in open_.listen(recording)],
+        "with_gate": [_exact(hit) for hit in gated.listen(recording)],
     }
     open_.reset()
     scores = open_.score(np.concatenate(list(AudioFile(recording))))
     print(json.dumps(heard | {"scores": scores.ravel().tolist()}))
+
+
+def _exact(hit: Detection) -> str:
+    return f"{hit.keyword} {hit.start!r} {hit.end!r}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from tiny import write_model
 from kwspot.model import OnnxModel
 
 # Scripts of their own, not a package.
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "boards"))
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path += [str(BENCHMARKS / "boards"), str(BENCHMARKS / "roofline")]
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 SIDE = 512  # of the square matrices that are multiplied; they fit into a second-level cache
 MEMORY_BYTES = 256 << 20  # more than any cache holds
-BATCHES = 400
+BATCHES = 200
 BATCH_SECONDS = 0.005  # short, so that some batches are not interrupted
 BATCH_STEPS = 25
 

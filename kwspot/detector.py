@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kwspot.convert import to_float
-from kwspot.decision import Smoother, Trigger
+from kwspot.decision import Scores, Smoother, Trigger
 from kwspot.features import SAMPLE_RATE, FloatArray, LogMel
 from kwspot.framer import Framer
 from kwspot.gate import Gate
@@ -103,13 +103,13 @@ class KeywordDetector:
         self._state = self._model.fresh_state()
         self._unheard = 0  # steps that the model needs before its outputs count
         self._time = 0  # samples that have left the framer
-        self._scores = np.zeros(len(self._triggers), np.float32)
+        self._scores = [0.0] * len(self._triggers)
 
     @property
     def scores(self) -> dict[str, float]:
         """The latest smoothed score of each keyword, 0 to 1."""
         labels = (keyword.label for keyword in self.info.keywords)
-        return dict(zip(labels, self._scores.tolist(), strict=True))
+        return dict(zip(labels, self._scores, strict=True))
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -148,16 +148,16 @@ class KeywordDetector:
             yield from self.process(samples)
         yield from self.finish()
 
-    def score(self, samples: npt.NDArray[Any]) -> FloatArray:
+    def score(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Like `process`, but return every smoothed score (U, K) and decide nothing.
 
         Outputs are `info.output_samples` apart; what the gate kept from the model is missing.
         """
-        none = np.zeros((0, len(self._triggers)), np.float32)
-        return np.concatenate([none, *(scores for _, scores in self._hear(to_float(samples)))])
+        outputs = [output for _, scores in self._hear(to_float(samples)) for output in scores]
+        return np.array(outputs, np.float64).reshape(len(outputs), len(self._triggers))
 
-    def _hear(self, samples: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-        """Run the steps that `samples` complete; yield where each began, and its scores (U, K)."""
+    def _hear(self, samples: FloatArray) -> Iterator[tuple[int, Scores]]:
+        """Run the steps that `samples` complete; yield where each began, and its scores."""
         framer = self._framer
         while len(samples):
             samples = samples[framer.write(samples) :]
@@ -167,20 +167,20 @@ class KeywordDetector:
                 while framer.blocks:
                     begun, scores = self._time, self._step(framer.read())
                     self._time += self._step_samples
-                    if scores is not None:
+                    if scores:
                         yield begun, scores
             elif framer.blocks > self._backlog:
                 framer.skip()
                 self._time += self._step_samples
                 self._forget()
 
-    def _step(self, block: FloatArray) -> FloatArray | None:
-        """Run one block through the model: smoothed scores (U, K), None until the state is full."""
+    def _step(self, block: FloatArray) -> Scores:
+        """Run one block through the model: its smoothed scores, none until the state is full."""
         features = self._log_mel(block)
         posteriors, self._state = self._model.step(features, self._state)
         if self._unheard:
             self._unheard -= 1
-            return None
+            return []
         scores = self._smoother(posteriors)
         self._scores = scores[-1]
         return scores
@@ -191,12 +191,12 @@ class KeywordDetector:
             self._unheard = self._warm_up
             self._state = self._model.fresh_state()
             self._smoother.reset()
-            self._scores = np.zeros_like(self._scores)
+            self._scores = [0.0] * len(self._triggers)
 
-    def _decide(self, begun: int, scores: FloatArray) -> list[Detection]:
-        """Turn the scores (U, K) of the step that began at sample `begun` into detections."""
+    def _decide(self, begun: int, scores: Scores) -> list[Detection]:
+        """Turn the scores of the step that began at sample `begun` into detections."""
         hits = []
-        for number, output in enumerate(scores.tolist(), start=1):
+        for number, output in enumerate(scores, start=1):
             time = begun + number * self._output_samples
             for keyword, trigger, score in zip(
                 self.info.keywords, self._triggers, output, strict=True

@@ -195,15 +195,12 @@ class KeywordDetector:
 
     def _decide(self, begun: int, scores: Scores) -> list[Detection]:
         """Turn the scores of the step that began at sample `begun` into detections."""
-        hits = []
-        for number, output in enumerate(scores, start=1):
-            time = begun + number * self._output_samples
-            for keyword, trigger, score in zip(
-                self.info.keywords, self._triggers, output, strict=True
-            ):
-                if trigger(score, time):
-                    end = time / SAMPLE_RATE
-                    hits.append(
-                        Detection(keyword.label, score, max(0.0, end - keyword.seconds), end)
-                    )
+        hits, time = [], begun
+        for output in scores:
+            time += self._output_samples
+            for number, score in enumerate(output):
+                if self._triggers[number](score, time):
+                    keyword, end = self.info.keywords[number], time / SAMPLE_RATE
+                    start = max(0.0, end - keyword.seconds)
+                    hits.append(Detection(keyword.label, score, start, end))
         return hits

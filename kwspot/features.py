@@ -13,7 +13,9 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from kwspot.spectrum import FilteredSpectrum, FloatArray
+from kwspot.spectrum import FilteredSpectrum
+
+FloatArray = npt.NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
 INT16_SCALE = 32_768.0  # Kaldi's filter banks are defined on samples in the int16 range.
@@ -114,9 +116,7 @@ class LogMel:
         self._emphasised_frames = _frames(
             self._emphasised, count, front_end.window - 1, front_end.hop
         )
-        self._spectrum = FilteredSpectrum(
-            count, front_end.window - 1, front_end.fft, self._filters
-        )
+        self._spectrum = FilteredSpectrum(count, front_end.window - 1, front_end.fft, self._filters)
 
 
 def _frames(samples: FloatArray, count: int, length: int, hop: int) -> FloatArray:

@@ -12,11 +12,12 @@ Letters in shapes: T frames, F filters.
 """
 
 import math
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float32]
 
 
 class FilteredSpectrum:
@@ -25,7 +26,7 @@ class FilteredSpectrum:
     Write the samples into `frames`, (T, length), then call. `filters`: (fft // 2 + 1, F).
     """
 
-    def __init__(self, count: int, length: int, fft: int, filters: FloatArray) -> None:
+    def __init__(self, count: int, length: int, fft: int, filters: Array) -> None:
         fold = max(n for n in range(1, math.isqrt(fft) + 1) if fft % n == 0)  # N1, 16 for 512
         columns = fft // fold
         rows, half = -(-length // columns), fold // 2 + 1  # k1 and N1 - k1 mirror each other
@@ -53,12 +54,12 @@ class FilteredSpectrum:
         self._folded_by_k1 = self._folded.reshape(by_k1).transpose(1, 0, 2)
         self._parts_by_k1 = self._parts.reshape(by_k1).transpose(1, 0, 2)
 
-    def __call__(self) -> FloatArray:
+    def __call__(self) -> Array:
         """Return the filters' sums of |X|^2: float32 (T, F)."""
         np.matmul(self._first, self._padded, out=self._folded)
         np.matmul(self._folded_by_k1, self._second, out=self._parts_by_k1)
         np.multiply(self._parts, self._parts, self._parts)
-        return self._parts.dot(self._weights)
+        return cast(Array, self._parts.dot(self._weights))
 
 
 def _turns(steps: npt.NDArray[np.int64], circle: int) -> npt.NDArray[np.complex128]:

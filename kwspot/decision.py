@@ -28,7 +28,7 @@ class Smoother:
         for output in posteriors.tolist():
             past.append(output)
             # Always summed from the oldest on, so that no bit depends on how steps fell.
-            scores.append([sum(column) / count for column in zip(*past)])
+            scores.append([sum(column) / count for column in zip(*past, strict=True)])
         return scores
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from kwspot.features import SAMPLE_RATE, FloatArray
 
 HANG_OVER = 1.0  # seconds; longer than pauses inside a phrase and than a model needs after a word
-_LOWEST, _HIGHEST, _FULL_SCALE = np.float32([-1, 1, 32767])
 VAD_FRAME = 160  # 10 ms, the shortest frame that webrtcvad takes
+
+_FULL, _INT16_FULL = np.float32(1), np.float32(32767)
 
 
 class Voice(Protocol):
@@ -33,8 +34,8 @@ class WebRtcVoice:
 
     def __call__(self, step: FloatArray) -> bool:
         """Judge one step of whole 10 ms frames."""
-        limited = np.minimum(np.maximum(step, _LOWEST), _HIGHEST)  # np.clip takes thrice the time
-        pcm = (limited * _FULL_SCALE).astype("<i2").tobytes()
+        limited = np.minimum(np.maximum(step, -_FULL), _FULL)  # np.clip takes thrice the time
+        pcm = (limited * _INT16_FULL).astype("<i2").tobytes()
         size = 2 * VAD_FRAME
         # No short cut: the detector adapts to the noise, so it must hear every frame.
         voiced = [

@@ -4,9 +4,9 @@
 frame[n], n = N2 n1 + n2  -over n1->  (k1, n2)  -over n2->  bin k1 + N1 k2  -square, over bins->  F
 ```
 
-Cooley and Tukey's transform (1965) with fft = N1 N2. For the eight frames of a step its two products
-take half as long as numpy's FFT, most of whose time is not spent transforming; and numpy before 2.0
-knows no FFT in single precision.
+Cooley and Tukey's transform (1965) with fft = N1 N2. For the eight frames of a step its two
+products take half as long as numpy's FFT, most of whose time is not spent transforming; and numpy
+before 2.0 knows no FFT in single precision.
 
 Letters in shapes: T frames, F filters.
 """
@@ -31,12 +31,11 @@ class FilteredSpectrum:
         columns = fft // fold
         rows, half = -(-length // columns), fold // 2 + 1  # k1 and N1 - k1 mirror each other
 
-        first = _turns(np.outer(np.arange(half), np.arange(rows)), fold)  # (k1, n1)
-        first = np.stack([first.real, first.imag], axis=1).reshape(2 * half, rows)
+        real, imag = _turns(np.outer(np.arange(half), np.arange(rows)), fold)  # (k1, n1)
+        self._first = np.stack([real, imag], axis=1).reshape(2 * half, rows)
         k1, n2, k2 = np.ogrid[:half, :columns, :columns]
-        second = _turns(n2 * (k1 + fold * k2), fft)
-        second = np.block([[second.real, second.imag], [-second.imag, second.real]])
-        self._first, self._second = first.astype(np.float32), second.astype(np.float32)
+        real, imag = _turns(n2 * (k1 + fold * k2), fft)
+        self._second = np.block([[real, imag], [-imag, real]])
 
         # Each bin is found once: where it is, or where its mirror image is.
         bins = np.arange(fft // 2 + 1)
@@ -62,6 +61,7 @@ class FilteredSpectrum:
         return cast(Array, self._parts.dot(self._weights))
 
 
-def _turns(steps: npt.NDArray[np.int64], circle: int) -> npt.NDArray[np.complex128]:
-    """Return exp(-2 pi i steps / circle)."""
-    return np.exp(-2j * np.pi * (steps % circle) / circle)
+def _turns(steps: npt.NDArray[np.int64], circle: int) -> tuple[Array, Array]:
+    """Return the real and the imaginary part of exp(-2 pi i steps / circle)."""
+    angle = (-2 * np.pi / circle) * (steps % circle)  # small, so that it is exact to the end
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)

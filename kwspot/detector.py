@@ -12,7 +12,7 @@ there are run first, so that the model has heard what came before the word.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,9 @@ from kwspot.framer import Framer
 from kwspot.gate import Gate
 from kwspot.model import Model, load_model
 from kwspot.modelfile import SENSITIVITIES
-from kwspot.sources import Source, as_source
+
+if TYPE_CHECKING:
+    from kwspot.sources import Source
 
 PRE_ROLL = (
     0.96  # seconds heard in full before the gate opened; voice detectors were late by up to 0.6
@@ -136,13 +138,15 @@ class KeywordDetector:
         return hits
 
     def listen(
-        self, source: Source | str | Path | FloatArray | Iterable[FloatArray]
+        self, source: "Source | str | Path | FloatArray | Iterable[FloatArray]"
     ) -> Iterator[Detection]:
         """Start a new stream and yield what is detected in a source, until it ends.
 
         A source is a Microphone, an AudioFile, a PcmStream, a path, an array at 16 kHz or an
         iterable of arrays. Raises AudioError where the source fails.
         """
+        from kwspot.sources import as_source  # a detector that is fed arrays starts without
+
         self.reset()
         for samples in as_source(source):
             yield from self.process(samples)

@@ -86,7 +86,7 @@ class LogMel:
         self._previous = 1 - keep
         self._mean = np.full(front_end.window, keep / np.float32(front_end.window), np.float32)
         self._filters = mel_filters(front_end) * np.float32(np.exp(-front_end.floor))
-        self._reserve(front_end.window)
+        self._samples = np.zeros(0, np.float32)
 
     def __call__(self, samples: FloatArray) -> FloatArray:
         """Compute every whole frame of `samples`: float32 (N,) in [-1, 1] -> float32 (T, F).

@@ -73,7 +73,9 @@ def test_the_public_surface_is_this_list() -> None:
 
 
 def test_a_detector_that_is_fed_arrays_starts_without_sources():
-    script = "import sys, kwspot; assert not {'kwspot.microphone', 'kwspot.sources'} & {*sys.modules}"
+    script = (
+        "import sys, kwspot; assert not {'kwspot.microphone', 'kwspot.sources'} & {*sys.modules}"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="no attribute 'Radio'"):

@@ -1,5 +1,6 @@
 """A benchmark report as a picture: a bar a case, with the range of its runs."""
 
+import importlib.util
 from pathlib import Path
 
 from kwspot.bench import Report
@@ -9,15 +10,20 @@ from kwspot.errors import KwspotError
 BAR = 0.35  # inches a bar
 
 
+def require_matplotlib() -> None:
+    """Raise KwspotError where matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise KwspotError("plots need matplotlib: pip install 'kwspot[plot]'")
+
+
 def plot(report: Report, titles: dict[str, str], path: Path) -> None:
     """Draw the figures that `titles` names, as far as the report has them, into a file.
 
     Raises KwspotError where matplotlib is missing or cannot write such a file.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise KwspotError("plots need matplotlib: pip install 'kwspot[plot]'") from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     shown = [f for f in titles if any(f in result.summary for result in report.results)]
     height = 1.2 + BAR * len(report.results)
     drawing = Figure(figsize=(9, height * len(shown)), layout="constrained")

@@ -33,20 +33,22 @@ def scene(name: str) -> Iterator[FloatArray]:
 
 
 def _silence(time_s: Second, noise: Second) -> Second:
-    return 0 * noise
+    return np.zeros(SAMPLE_RATE)
 
 
 def _speech(time_s: Second, noise: Second) -> Second:
     """Noise that rises and falls like syllables, with pauses."""
     talking = time_s % (2 * TALK) < TALK
-    return TALK_LEVEL * talking * np.sin(np.pi * SYLLABLES * time_s) ** 2 * noise
+    level = TALK_LEVEL * np.sin(np.pi * SYLLABLES * time_s) ** 2
+    return np.where(talking, level * noise, 0.0)
 
 
 def _music(time_s: Second, noise: Second) -> Second:
     """Chords of five harmonics that die away within each beat."""
     chord = CHORDS[int(time_s[0]) // 2 % len(CHORDS)]
     tones = [np.sin(2 * np.pi * n * hz * time_s) / n for hz in chord for n in range(1, 6)]
-    return MUSIC_LEVEL * np.exp(-3 * (time_s % BEAT)) * np.sum(tones, axis=0)
+    decay: Second = np.exp(-3 * (time_s % BEAT))
+    return MUSIC_LEVEL * decay * sum(tones, np.zeros(SAMPLE_RATE))
 
 
 def _home(time_s: Second, noise: Second) -> Second:

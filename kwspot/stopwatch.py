@@ -27,8 +27,8 @@ def measure(
 ) -> None:
     """Measure a loaded engine on the raw PCM file `pcm` and print what `kwspot.bench.Cost` holds.
 
-    `hear` takes the next chunk of the stream, as an application would call it; `score` does the same
-    and tells whether a score has come out. `started` is the monotonic clock just before this
+    `hear` takes the next chunk of the stream, as an application would call it; `score` does the
+    same and tells whether a score has come out. `started` is the monotonic clock just before this
     process was started. The file is read as it is needed, and reading is not in the figures.
     """
     chunk_bytes = 2 * round(chunk_seconds * BYTES_PER_SECOND / 2)

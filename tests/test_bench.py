@@ -268,7 +268,7 @@ def test_a_plot_is_drawn_and_a_missing_matplotlib_is_said(tiny_path, tmp_path, c
     arguments = ["bench", "--model", str(tiny_path), *SHORT, "--vad", "off", "--plot", str(path)]
     assert main(arguments) == 0
     assert path.read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.err == "kwspot: plots need matplotlib: pip install 'kwspot[plot]'\n"

@@ -20,6 +20,7 @@ from kwspot.bench import (
     kwspot_engine,
     parse_report,
 )
+from kwspot.bench_plot import plot, require_matplotlib
 from kwspot.comparison import Change, compare
 from kwspot.errors import KwspotError
 from kwspot.gate import VOICES
@@ -108,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.output, args.plot):
         if path and not path.parent.is_dir():
             raise KwspotError(f"cannot write {path}: there is no folder {path.parent}")
+    if args.plot:
+        require_matplotlib()  # now, not after minutes
     cases = [
         Case(kwspot_engine(model, model, vad, chunk), audio, vad, threads)
         for audio, model, chunk, threads, vad in itertools.product(
@@ -127,8 +130,6 @@ def run(args: argparse.Namespace) -> int:
             raise KwspotError(f"cannot write {args.output}: {error.strerror}") from error
     print(text if args.json else "\n".join([*conditions(report), "", *_table(report)]))
     if args.plot:
-        from kwspot.bench_plot import plot
-
         plot(report, {figure: FIGURES[figure][0] for figure in PLOTTED}, args.plot)
     return 0
 

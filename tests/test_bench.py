@@ -281,10 +281,3 @@ def test_reports_survive_the_way_through_json_and_nothing_else_does():
         parse_report("no", "there")
     with pytest.raises(KwspotError, match=r"^there: the setting 'machine' is missing"):
         parse_report("{}", "there")
-
-
-def test_every_adapter_in_the_folder_belongs_to_a_peer():
-    folder = Path(__file__).parents[1] / "benchmarks" / "peers"
-    text = (folder / "run.py").read_text()
-    for adapter in folder.glob("*.py"):
-        assert adapter.name == "run.py" or f'"{adapter.name}"' in text

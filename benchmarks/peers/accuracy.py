@@ -13,7 +13,7 @@ import json
 import math
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ class Pace:
     """What a decision needs to know of an engine; read as `kwspot.modelfile.ModelInfo` is."""
 
     output_samples: int
-    decision: Decision = Decision()
+    decision: Decision = field(default_factory=Decision)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from pathlib import Path
 from accuracy import CONDITIONS, Accuracy, Found, judge, prepare, scores_of
 from environments import Installation, environment, installed_bytes
 
-from kwspot.bench import Case, Engine, Report, Result, benchmark
+from kwspot.bench import Case, Engine, Report, benchmark
 from kwspot.commands.bench import FIGURES, cells, conditions, measured
 from kwspot.errors import KwspotError
 from kwspot.records import read_record

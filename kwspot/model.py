@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from kwspot.bound_state import BoundState
 from kwspot.errors import ModelError
 from kwspot.features import FloatArray
 from kwspot.modelfile import METADATA_KEY, ModelInfo, parse_info
@@ -47,19 +48,19 @@ class OnnxModel:
             )
         self.info = parse_info(metadata[METADATA_KEY], str(path))
         _check_graph(self._session, self.info, path)
-        self._state_inputs = [state.input for state in self.info.states]
-        self._outputs = ["posteriors", *(state.output for state in self.info.states)]
 
     def fresh_state(self) -> ModelState:
         """Return the state of a stream that has heard nothing: zeros."""
         return [np.zeros(state.shape, np.float32) for state in self.info.states]
 
     def step(self, features: FloatArray, state: ModelState) -> tuple[FloatArray, ModelState]:
-        """Run one step: features (frames_per_step, F) -> posteriors (outputs_per_step, K)."""
-        feed = dict(zip(self._state_inputs, state, strict=True))
-        feed["features"] = features
-        posteriors, *next_state = self._session.run(self._outputs, feed)
-        return posteriors, next_state
+        """Run one step: features (frames_per_step, F) -> posteriors (outputs_per_step, K).
+
+        A state that a step returned is spent by the next one: its memory is used again.
+        """
+        if not isinstance(state, BoundState):
+            state = BoundState(self._session, self.info, state)
+        return state.step(features), state
 
 
 def shipped_models() -> list[str]:

@@ -1,0 +1,77 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from kwspot_export import formats
+from kwspot_export.commands import export
+from kwspot_export.formats import FORMATS, draw_calibration
+from kwspot_export.student import FRAMES_PER_STEP
+from kwspot_export.train import Run
+
+from kwspot.cli import main
+from kwspot.model import OnnxModel
+
+
+def command(run: Run, recipe_path: Path, data: Path, output: Path, *more: str) -> int:
+    arguments = ["export", "--checkpoint", run.folder, "--recipe", recipe_path, "--data", data]
+    return main([*map(str, arguments), "--output-dir", str(output), *more])
+
+
+def test_a_run_becomes_a_model_file(
+    finished: Run,
+    recipe_path: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(finished, recipe_path, data, tmp_path) == 0
+    assert re.fullmatch(r".*toy.onnx  \d+ kB  differs .* \S+\n", capsys.readouterr().out)
+    assert OnnxModel(tmp_path / "toy.onnx").info.name == "toy"
+
+
+def test_calibration_holds_a_quarter_of_keywords_in_any_order(finished: Run) -> None:
+    calibration = draw_calibration(finished)
+    assert calibration.features.shape == (40 * 240, 40)
+    assert len(calibration.kept) >= 120 * FRAMES_PER_STEP
+    assert torch.equal(calibration.features, draw_calibration(finished).features)
+
+
+def test_the_command_knows_every_format() -> None:
+    assert set(export.FORMATS) == set(FORMATS)
+
+
+def test_a_format_that_needs_more_is_said(
+    finished: Run,
+    recipe_path: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None)
+    assert command(finished, recipe_path, data, tmp_path, "--to", "onnx", "tflite") == 2
+    assert "pip install 'kwspot-export[tflite]'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "there are no weights"), (b"", "does not hold"), (b"junk", "does not hold")],
+)
+def test_what_are_no_weights_is_said(
+    content: bytes | None,
+    reason: str,
+    recipe_path: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = tmp_path / "run" / "best.pt"
+    weights.parent.mkdir()
+    if content is not None:
+        weights.write_bytes(content)
+    arguments = ["export", "--checkpoint", weights, "--recipe", recipe_path, "--data", data]
+    assert main([*map(str, arguments), "--output-dir", str(tmp_path / "models")]) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()

@@ -1,6 +1,6 @@
 """What a model file says of itself: one JSON text in the file, from which the runtime takes all.
 
-In ONNX it is the metadata property `kwspot`. A file that says nothing, or something that this
+In ONNX it is the metadata property `kwspot`, in TFLite the metadata entry of that name. A file that says nothing, or something that this
 runtime cannot do, is refused in one sentence.
 """
 
@@ -67,6 +67,21 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class SelfTest:
+    """What a model answers to features that every machine makes alike (`kwspot.selftest`).
+
+    `fingerprint` tells those features, `posteriors` are the (U * K) of their last step, `states`
+    the mean absolute value of what each state then stores. A posterior may be off by `tolerance`,
+    a state by that share of its size.
+    """
+
+    fingerprint: str
+    posteriors: tuple[float, ...]
+    states: tuple[float, ...]
+    tolerance: float
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """All that a model file says of itself. Letters: T frames, F mel bands, U outputs, K keywords.
 
@@ -86,6 +101,7 @@ class ModelInfo:
     decision: Decision = field(default_factory=Decision)
     front_end: FrontEnd = field(default_factory=FrontEnd)
     embedding: int = 0
+    self_test: SelfTest | None = None
 
     @property
     def step_samples(self) -> int:

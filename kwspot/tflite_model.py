@@ -39,23 +39,18 @@ class TfliteModel:
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
-        if not path.is_file():
-            raise ModelError(f"there is no model file {path}")
-        self._interpreter, self.runtime = _open_interpreter(path)
+        graph = LiteGraph(path)
         metadata = read_metadata(path.read_bytes(), METADATA_KEY)
         if metadata is None:
             raise ModelError(
                 f"{path} is a TFLite model without kwspot metadata: export it with `kwspot export`"
             )
-        self.info = parse_info(metadata, str(path))
-        inputs = lite_tensors(self._interpreter.get_input_details(), path)
-        outputs = lite_tensors(self._interpreter.get_output_details(), path)
-        check_graph(_shapes(inputs), _shapes(outputs), self.info, path)
-        # Only now: where a tensor's scale is 0, LiteRT ends the process here.
-        with _refused(path):
-            self._interpreter.allocate_tensors()
-        self._features, self._posteriors = inputs["features"], outputs["posteriors"]
-        self._states = [(inputs[s.input], outputs[s.output]) for s in self.info.states]
+        self.info, self.runtime = parse_info(metadata, str(path)), graph.runtime
+        check_graph(_shapes(graph.inputs), _shapes(graph.outputs), self.info, path)
+        graph.allocate()
+        self._interpreter = graph.interpreter
+        self._features, self._posteriors = graph.inputs["features"], graph.outputs["posteriors"]
+        self._states = [(graph.inputs[s.input], graph.outputs[s.output]) for s in self.info.states]
         self._lock = threading.Lock()  # the tensors lie in the interpreter while a step runs
 
     def fresh_state(self) -> ModelState:
@@ -71,12 +66,35 @@ class TfliteModel:
                 graph.set_tensor(before.index, values)
             graph.invoke()
             posteriors = self._posteriors.read(graph.get_tensor(self._posteriors.index))
-            found = [graph.get_tensor(after.index) for _, after in self._states]
-        next_state = [
-            values if before.like(after) else before.store(after.read(values))
-            for (before, after), values in zip(self._states, found, strict=True)
-        ]
+            next_state = [
+                before.take(after, graph.get_tensor(after.index)) for before, after in self._states
+            ]
         return posteriors, next_state
+
+
+class LiteGraph:
+    """A .tflite file as its runtime sees it: inputs and outputs by name, and the interpreter.
+
+    Raises ModelError for a file that is missing or that the runtime cannot load.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise ModelError(f"there is no model file {path}")
+        self._path = path
+        self.interpreter, self.runtime = _open_interpreter(path)
+        self.inputs = _tensors(self.interpreter.get_input_details(), path)
+        self.outputs = _tensors(self.interpreter.get_output_details(), path)
+
+    def allocate(self) -> None:
+        """Make the graph ready to run; raise ModelError where it cannot be."""
+        # LiteRT ends the process at the first tensor whose scale is 0.
+        for tensor in self.interpreter.get_tensor_details():
+            scales = tensor["quantization_parameters"]["scales"]
+            if not np.all(scales > 0):
+                raise ModelError(f"{self._path}: tensor {tensor['name']!r} has a scale of 0")
+        with _refused(self._path):
+            self.interpreter.allocate_tensors()
 
 
 @dataclass(frozen=True)
@@ -89,9 +107,10 @@ class LiteTensor:
     scale: np.float32
     zero: int
 
-    def like(self, other: "LiteTensor") -> bool:
-        """Tell whether another tensor stores numbers in the same way."""
-        return (self.dtype, self.scale, self.zero) == (other.dtype, other.scale, other.zero)
+    def take(self, other: "LiteTensor", stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Turn what another tensor holds into what this one does, as it is where both are alike."""
+        alike = (self.dtype, self.scale, self.zero) == (other.dtype, other.scale, other.zero)
+        return stored if alike else self.store(other.read(stored))
 
     def store(self, values: FloatArray) -> npt.NDArray[Any]:
         """Turn numbers into what the tensor holds; those out of its range become its ends."""
@@ -111,11 +130,8 @@ class LiteTensor:
         return (stored.astype(np.int32) - self.zero).astype(np.float32) * self.scale
 
 
-def lite_tensors(details: list[dict[str, Any]], path: Path) -> dict[str, LiteTensor]:
-    """Look up a graph's inputs or outputs by name.
-
-    Raises ModelError for a tensor that holds neither float32 nor int8 or int16 with one scale.
-    """
+def _tensors(details: list[dict[str, Any]], path: Path) -> dict[str, LiteTensor]:
+    """Look up a graph's inputs or outputs by name."""
     tensors = {}
     for detail in details:
         name, dtype = detail["name"], detail["dtype"]

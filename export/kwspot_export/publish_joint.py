@@ -15,7 +15,8 @@ from kwspot.modelfile import FORMAT, Keyword, ModelInfo, Provenance
 from kwspot_export.corpus import Corpus
 from kwspot_export.examples import BACKGROUND
 from kwspot_export.finetune import Finetuning
-from kwspot_export.onnx_export import export_onnx, state_specs
+from kwspot_export.onnx_export import export_onnx
+from kwspot_export.parity import state_specs
 from kwspot_export.publish import operating_points, versions
 from kwspot_export.publish_encoder import data_rows
 from kwspot_export.recipe import RecipeError

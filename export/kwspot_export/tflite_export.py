@@ -13,44 +13,51 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kwspot.features import FloatArray
 from kwspot.modelfile import METADATA_KEY, ModelInfo, dump_info
-from kwspot.tflite_model import TfliteModel
+from kwspot.selftest import record
+from kwspot.tflite_model import LiteGraph, TfliteModel
+from kwspot_export import onnx_export, quantise
 from kwspot_export.parity import (
     PARITY_STEPS,
     Agreement,
+    Exportable,
     ParityError,
     draft,
+    output_names,
     parity,
     state_specs,
 )
 from kwspot_export.quantise import Calibration, check_agreement, quiet
-from kwspot_export.student import FEATURE_SCALE, FRAMES_PER_STEP, CausalConvNet
+from kwspot_export.student import FEATURE_SCALE, FRAMES_PER_STEP, ConvEncoder, Streaming
 
-PARITY_TOLERANCE = (
-    1e-4  # 1e-7 on x86-64; XNNPACK's sigmoid is an approximation of its own on each CPU
-)
+# 1e-7 on x86-64; XNNPACK's sigmoid is an approximation of its own on each CPU.
+PARITY_TOLERANCE = 1e-4
 SIGNATURE = "serving_default"
 
 
-class ChannelsLastNet(nn.Module):
-    """The folded student one step at a time, in the form that LiteRT runs fastest.
+class ChannelsLastConv(nn.Module):
+    """The folded convolutions one step at a time, in the form that LiteRT runs fastest.
 
-    `forward(features (8, F), *states) -> (posteriors (2, K), *next states)`; a state is the tail of
-    one layer's input, (1, 1, history, C).
+    `forward(features (8, F), *states) -> (hidden (2, C), *next states)`; a state is the tail of one
+    layer's input, (1, 1, history, C).
 
     LiteRT's convolutions take (batch, height, width, channels). With states in that layout a layer
     is one concatenation, one convolution and one slice, all in one XNNPACK call; the gathers of
-    `StreamingNet` are not XNNPACK's and cut the graph into ten. int8: 12 us instead of 16 us.
+    `StreamingConv` are not XNNPACK's and cut the graph into ten. int8: 12 us instead of 16 us.
     """
 
-    def __init__(self, net: CausalConvNet) -> None:
+    def __init__(self, encoder: ConvEncoder) -> None:
         super().__init__()
         self.convs = nn.ModuleList()
-        self.state_shapes = [(1, 1, layer.history, layer.conv.in_channels) for layer in net.layers]
-        for layer in net.layers:
+        self.state_shapes = [
+            (1, 1, layer.history, layer.conv.in_channels) for layer in encoder.layers
+        ]
+        for layer in encoder.layers:
             weight, bias = layer.fold()
             if not self.convs:
                 weight = weight * FEATURE_SCALE
@@ -59,9 +66,6 @@ class ChannelsLastNet(nn.Module):
             conv = nn.Conv2d(inputs, outputs, (1, kernel), (1, stride), dilation=(1, dilation))
             conv.weight.data, conv.bias.data = weight[:, :, None], bias
             self.convs.append(conv)
-        self.head = nn.Linear(net.head.in_channels, net.head.out_channels)
-        self.head.weight.data = net.head.weight.detach()[:, :, 0]
-        self.head.bias.data = net.head.bias.detach()
 
     def fresh_states(self) -> list[Tensor]:
         """Return the states of a stream that has heard nothing."""
@@ -75,30 +79,40 @@ class ChannelsLastNet(nn.Module):
             next_states.append(x[:, :, x.shape[2] - state.shape[2] :])
             # The converter sees that these permutations undo each other and drops them.
             x = torch.relu(conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
-        return (torch.sigmoid(self.head(x[0, 0])), *next_states)
+        return (x[0, 0], *next_states)
 
 
-def export_tflite(net: CausalConvNet, info: ModelInfo, path: Path) -> float:
+def lite_form(net: Exportable) -> Streaming:
+    """Return a net one step at a time, in the form that LiteRT runs fastest."""
+    streaming = net.streaming()
+    if isinstance(net.encoder, ConvEncoder):
+        streaming.encoder = ChannelsLastConv(net.encoder).eval()
+    return streaming
+
+
+def export_tflite(net: Exportable, info: ModelInfo, path: Path) -> float:
     """Export `net` in float32 to `path`; return the largest difference found.
 
     Raises ParityError, and writes nothing, where it exceeds 1e-4 in 120 streamed steps.
     """
     net = net.cpu().eval()
-    streaming = ChannelsLastNet(net).eval()
+    streaming = lite_form(net)
     info = replace(info, states=state_specs(streaming))
+    content = _convert(streaming, info)
     with draft(path) as file:
-        file.write_bytes(_described(_convert(streaming), info))
-        difference = parity(net, streaming, TfliteModel(file))
+        file.write_bytes(_described(content, info))
+        difference = parity(net, streaming, info, file, run_tflite)
         if not difference <= PARITY_TOLERANCE:
             raise ParityError(
                 f"{path} was not written: LiteRT and torch differ by {difference:.2g} "
                 f"(allowed {PARITY_TOLERANCE:.0g}) in {PARITY_STEPS} streamed steps"
             )
+        _add_self_test(content, info, file, onnx_export.SELF_TEST_TOLERANCE)
     return difference
 
 
 def export_tflite_int8(
-    net: CausalConvNet, info: ModelInfo, path: Path, calibration: Calibration
+    net: Exportable, info: ModelInfo, path: Path, calibration: Calibration
 ) -> Agreement:
     """Export `net` in full integer, states too, to `path`; return how well it agrees.
 
@@ -106,22 +120,44 @@ def export_tflite_int8(
     Raises ParityError, and writes nothing, where `quantise.check_agreement` does.
     """
     net = net.cpu().eval()
-    streaming = ChannelsLastNet(net).eval()
+    streaming = lite_form(net)
     info = replace(info, states=state_specs(streaming))
-    content = _quantise(_convert(streaming), calibration.inputs(streaming))
+    content = _quantise(_convert(streaming, info), calibration.inputs(streaming))
     with draft(path) as file:
         file.write_bytes(_described(content, info))
-        return check_agreement(net, TfliteModel(file), calibration, path)
+        found = check_agreement(net, info, file, run_tflite, calibration, path)
+        _add_self_test(content, info, file, quantise.SELF_TEST_TOLERANCE)
+    return found
 
 
-def _convert(streaming: ChannelsLastNet) -> bytes:
+def run_tflite(path: Path, info: ModelInfo, features: FloatArray) -> list[FloatArray]:
+    """Stream features (T, F) through LiteRT, the state fed back: each output, (U, size)."""
+    graph = LiteGraph(path)
+    graph.allocate()
+    interpreter, heard = graph.interpreter, graph.inputs["features"]
+    outputs = [graph.outputs[name] for name in output_names(info)]
+    states = [(graph.inputs[s.input], graph.outputs[s.output]) for s in info.states]
+    for before, _ in states:
+        interpreter.set_tensor(before.index, before.store(np.zeros(before.shape, np.float32)))
+    steps = []
+    for step in np.split(features, len(features) // info.frames_per_step):
+        interpreter.set_tensor(heard.index, heard.store(step))
+        interpreter.invoke()
+        steps.append([output.read(interpreter.get_tensor(output.index)) for output in outputs])
+        found = [before.take(after, interpreter.get_tensor(after.index)) for before, after in states]
+        for (before, _), values in zip(states, found, strict=True):
+            interpreter.set_tensor(before.index, values)
+    return [np.concatenate(parts) for parts in zip(*steps, strict=True)]
+
+
+def _convert(streaming: Streaming, info: ModelInfo) -> bytes:
     """Convert one step: inputs become args_0, args_1 ..., outputs output_0, output_1 ..."""
     with quiet():
         import litert_torch
         from litert_torch import progress
 
         progress.config.show_progress = False
-        features = torch.zeros(FRAMES_PER_STEP, streaming.state_shapes[0][-1])
+        features = torch.zeros(FRAMES_PER_STEP, info.front_end.mels)
         model = litert_torch.convert(streaming, (features, *streaming.fresh_states()))
         return model.model_content()
 
@@ -172,6 +208,14 @@ def _share_ranges(model: Any, ranges: dict[str, dict[str, Any]]) -> None:
             ranges[name] |= {"min": low, "max": high}
 
 
+def _add_self_test(content: bytes, info: ModelInfo, file: Path, tolerance: float) -> None:
+    """Write a model again, with what it answers to the self-test; an encoder alone has none."""
+    if info.keywords:
+        # Which also refuses a graph that does not fit its metadata.
+        answered = record(TfliteModel(file), tolerance)
+        file.write_bytes(_described(content, replace(info, self_test=answered)))
+
+
 def _described(content: bytes, info: ModelInfo) -> bytes:
     """Name a converted model's inputs and outputs as `info` does and store it as metadata."""
     from ai_edge_litert.schema_py_generated import BufferT, MetadataT
@@ -182,10 +226,10 @@ def _described(content: bytes, info: ModelInfo) -> bytes:
     for number, tensor in enumerate(graph.tensors):
         tensor.name = str(number)  # the converter's names are long as paths: 5 kB
     places = {tensor.name.decode(): tensor.tensorIndex for tensor in signature.inputs}
-    for number, name in enumerate(("features", *(state.input for state in info.states))):
+    for number, name in enumerate(("features", *(s.input for s in info.states))):
         graph.tensors[places[f"args_{number}"]].name = name
     places = {tensor.name.decode(): tensor.tensorIndex for tensor in signature.outputs}
-    for number, name in enumerate(("posteriors", *(state.output for state in info.states))):
+    for number, name in enumerate((*output_names(info), *(s.output for s in info.states))):
         graph.tensors[places[f"output_{number}"]].name = name
     text, metadata = BufferT(), MetadataT()
     text.data = dump_info(info).encode()

@@ -71,8 +71,8 @@ class SelfTest:
     """What a model answers to features that every machine makes alike (`kwspot.selftest`).
 
     `fingerprint` tells those features, `posteriors` are the (U * K) of their last step, `states`
-    the mean absolute value of what each state then stores. A posterior may be off by `tolerance`,
-    a state by that share of its size.
+    the mean absolute value of what each state then stores. Each may be off by the share
+    `tolerance`.
     """
 
     fingerprint: str
@@ -114,9 +114,12 @@ class ModelInfo:
         return self.step_samples // self.outputs_per_step
 
 
-def dump_info(info: ModelInfo) -> str:
-    """Write model information as JSON."""
-    return json.dumps(dataclasses.asdict(info), indent=1, sort_keys=True)
+def dump_info(info: ModelInfo, indent: int | None = None) -> str:
+    """Write model information as JSON, on one line without `indent`."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(
+        dataclasses.asdict(info), indent=indent, separators=separators, sort_keys=True
+    )
 
 
 def parse_info(text: str, where: str) -> ModelInfo:

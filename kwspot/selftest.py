@@ -21,17 +21,19 @@ from kwspot.model import Model
 from kwspot.modelfile import ModelInfo, SelfTest
 
 STEPS = 24  # 1.9 s: every layer's state is filled
+LEAST = 0.1  # posteriors of eight bits are 0.004 apart
 
 
 def record(model: Model, tolerance: float) -> SelfTest:
     """Run the test on a machine that is trusted, and return what a model file should hold."""
     posteriors, sizes = _answer(model)
-    return SelfTest(_fingerprint(model.info), tuple(posteriors), tuple(sizes), tolerance)
+    kept = (tuple(float(f"{value:.6g}") for value in values) for values in (posteriors, sizes))
+    return SelfTest(_fingerprint(model.info), *kept, tolerance)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a test went: the largest difference of a posterior or, as a share, of a state's size."""
+    """How a test went: the largest difference, as a share, of a posterior or a state's size."""
 
     difference: float
     allowed: float
@@ -58,13 +60,10 @@ def judge(model: Model) -> Verdict:
     posteriors, sizes = _answer(model)
     if (len(posteriors), len(sizes)) != (len(expected.posteriors), len(expected.states)):
         raise ModelError(f"the self-test of {model.info.name} does not fit its outputs")
-    expected_sizes = np.array(expected.states)
-    differences = np.concatenate(
-        [
-            np.abs(np.array(posteriors) - np.array(expected.posteriors)),
-            np.abs(np.array(sizes) - expected_sizes) / np.maximum(expected_sizes, 0.01),
-        ]
-    )
+    found = np.array(posteriors + sizes)
+    wanted = np.array(expected.posteriors + expected.states)
+    # What is small counts as if it were LEAST.
+    differences = np.abs(found - wanted) / np.maximum(wanted, LEAST)
     return Verdict(float(np.max(differences)), expected.tolerance)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kwspot.features import FloatArray
-from kwspot.modelfile import METADATA_KEY, ModelInfo, dump_info
+from kwspot.modelfile import ModelInfo
 from kwspot.selftest import record
 from kwspot.tflite_model import LiteGraph, TfliteModel
 from kwspot_export import onnx_export, quantise
@@ -100,7 +100,7 @@ def export_tflite(net: Exportable, info: ModelInfo, path: Path) -> float:
     info = replace(info, states=state_specs(streaming))
     content = _convert(streaming, info)
     with draft(path) as file:
-        file.write_bytes(_described(content, info))
+        _save_described(content, info, file)
         difference = parity(net, streaming, info, file, run_tflite)
         if not difference <= PARITY_TOLERANCE:
             raise ParityError(
@@ -124,7 +124,7 @@ def export_tflite_int8(
     info = replace(info, states=state_specs(streaming))
     content = _quantise(_convert(streaming, info), calibration.inputs(streaming))
     with draft(path) as file:
-        file.write_bytes(_described(content, info))
+        _save_described(content, info, file)
         found = check_agreement(net, info, file, run_tflite, calibration, path)
         _add_self_test(content, info, file, quantise.SELF_TEST_TOLERANCE)
     return found
@@ -213,27 +213,10 @@ def _add_self_test(content: bytes, info: ModelInfo, file: Path, tolerance: float
     if info.keywords:
         # Which also refuses a graph that does not fit its metadata.
         answered = record(TfliteModel(file), tolerance)
-        file.write_bytes(_described(content, replace(info, self_test=answered)))
+        _save_described(content, replace(info, self_test=answered), file)
 
 
-def _described(content: bytes, info: ModelInfo) -> bytes:
-    """Name a converted model's inputs and outputs as `info` does and store it as metadata."""
-    from ai_edge_litert.schema_py_generated import BufferT, MetadataT
-    from ai_edge_litert.tools import flatbuffer_utils
+def _save_described(content: bytes, info: ModelInfo, file: Path) -> None:
+    from kwspot_export.tflite_file import described
 
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    (graph,), (signature,) = model.subgraphs, model.signatureDefs
-    for number, tensor in enumerate(graph.tensors):
-        tensor.name = str(number)  # the converter's names are long as paths: 5 kB
-    places = {tensor.name.decode(): tensor.tensorIndex for tensor in signature.inputs}
-    for number, name in enumerate(("features", *(s.input for s in info.states))):
-        graph.tensors[places[f"args_{number}"]].name = name
-    places = {tensor.name.decode(): tensor.tensorIndex for tensor in signature.outputs}
-    for number, name in enumerate((*output_names(info), *(s.output for s in info.states))):
-        graph.tensors[places[f"output_{number}"]].name = name
-    text, metadata = BufferT(), MetadataT()
-    text.data = dump_info(info).encode()
-    metadata.name, metadata.buffer = METADATA_KEY, len(model.buffers)
-    model.buffers.append(text)
-    model.metadata = [*(model.metadata or []), metadata]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    file.write_bytes(described(content, info))

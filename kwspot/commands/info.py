@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     info = load_model(args.model).info
     if args.json:
-        print(dump_info(info))
+        print(dump_info(info, indent=1))
         return 0
     front_end, source = info.front_end, info.provenance
     step_ms = 1000 * info.step_samples / front_end.sample_rate

@@ -144,7 +144,9 @@ def run_tflite(path: Path, info: ModelInfo, features: FloatArray) -> list[FloatA
         interpreter.set_tensor(heard.index, heard.store(step))
         interpreter.invoke()
         steps.append([output.read(interpreter.get_tensor(output.index)) for output in outputs])
-        found = [before.take(after, interpreter.get_tensor(after.index)) for before, after in states]
+        found = [
+            before.take(after, interpreter.get_tensor(after.index)) for before, after in states
+        ]
         for (before, _), values in zip(states, found, strict=True):
             interpreter.set_tensor(before.index, values)
     return [np.concatenate(parts) for parts in zip(*steps, strict=True)]

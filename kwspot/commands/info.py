@@ -67,7 +67,9 @@ def _check(names: list[str]) -> int:
         model = load_model(name)
         verdict = judge(model)
         said = "ok, differs" if verdict.right else "WRONG, differs"
-        print(f"{name}: {said} by {verdict.difference:.2g} (allowed {verdict.allowed:g}), "
-              f"{model.runtime}")
+        print(
+            f"{name}: {said} by {verdict.difference:.2g} (allowed {verdict.allowed:g}), "
+            f"{model.runtime}"
+        )
         status |= not verdict.right
     return status

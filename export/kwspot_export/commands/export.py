@@ -1,10 +1,15 @@
-"""`kwspot export`: from a finished run to model files of every format."""
+"""Write a finished run as ONNX or TFLite, float or int8, each proven over 120 streamed steps.
+
+What is written is NAME.onnx, NAME-int8.tflite and so on; NAME is the recipe's. --checkpoint is the
+folder of a run of `kwspot train` or `kwspot finetune`, or a file of weights from one.
+"""
 
 import argparse
 from pathlib import Path
 
 HELP = "write a trained model as ONNX or TFLite, float or int8"
-FORMATS = ("onnx", "onnx-int8", "tflite", "tflite-int8")  # without importing torch
+FORMATS = ("onnx", "tflite", "onnx-int8", "tflite-int8")  # without importing torch
+WEIGHTS = ("best.pt", "model.pt")  # of `kwspot train`, and of `kwspot finetune`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,10 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, required=True, help="folder of the run, or weights in it"
     )
-    parser.add_argument("--recipe", type=Path, required=True, help="recipe file (TOML)")
+    parser.add_argument("--recipe", type=Path, required=True, help="the run's recipe file (TOML)")
     parser.add_argument("--data", type=Path, required=True, help="folder with the manifests")
     parser.add_argument(
         "--to", nargs="+", choices=FORMATS, default=["onnx"], help="formats (default: onnx)"
+    )
+    parser.add_argument(
+        "--encoder", type=Path, help="encoder.pt that the run began with, if it did"
     )
     parser.add_argument(
         "--output-dir", type=Path, default=Path("models"), help="folder (default: models)"
@@ -26,18 +34,36 @@ def run(args: argparse.Namespace) -> int:
     """Score, export and prove each format; return the exit status."""
     import torch
 
-    from kwspot_export.formats import check_formats, export_formats
-    from kwspot_export.recipe import read_recipe
-    from kwspot_export.train import Run, TrainingError
+    from kwspot_export.distill_recipe import read_finetune_recipe
+    from kwspot_export.finetune import Finetuning
+    from kwspot_export.formats import (
+        check_formats,
+        export_formats,
+        finished_finetuning,
+        finished_run,
+    )
+    from kwspot_export.loop import TrainingError
+    from kwspot_export.recipe import read_recipe, read_table
+    from kwspot_export.train import Run
 
-    weights = args.checkpoint / "best.pt" if args.checkpoint.is_dir() else args.checkpoint
+    given = args.checkpoint
+    weights = next((given / n for n in WEIGHTS if (given / n).is_file()), given)
     if not weights.is_file():
-        raise TrainingError(f"there are no weights {weights}: `kwspot train` writes them")
+        raise TrainingError(
+            f"there are no weights {given}: `kwspot train` and `kwspot finetune` write them"
+        )
     check_formats(args.to)
     torch.set_num_threads(1)
     folder = weights.parent
-    job = Run(read_recipe(args.recipe), args.data, folder, folder.parent / "cache")
-    for made in export_formats(job, weights, args.to, args.output_dir):
+    place = args.data, folder, folder.parent / "cache"
+    if "keywords" in read_table(args.recipe):
+        joint = read_finetune_recipe(args.recipe)
+        tuning = Finetuning(joint, *place, args.encoder)
+        finished = finished_finetuning(tuning, joint.name, weights)
+    else:
+        job = Run(read_recipe(args.recipe), *place, encoder=args.encoder)
+        finished = finished_run(job, weights)
+    for made in export_formats(finished, args.to, args.output_dir):
         size = made.path.stat().st_size / 1000
-        print(f"{made.path}  {size:.0f} kB  differs from torch by at most {made.largest:.2g}")
+        print(f"{made.path}  {size:.1f} kB  differs from torch by at most {made.largest:.2g}")
     return 0

@@ -1,7 +1,7 @@
 """What a model file says of itself: one JSON text in the file, from which the runtime takes all.
 
-In ONNX it is the metadata property `kwspot`, in TFLite the metadata entry of that name. A file that says nothing, or something that this
-runtime cannot do, is refused in one sentence.
+In ONNX it is the metadata property `kwspot`, in TFLite the metadata entry of that name. A file that
+says nothing, or something that this runtime cannot do, is refused in one sentence.
 """
 
 import dataclasses

@@ -24,7 +24,12 @@ FLOAT, INT8, INT16 = (schema.TensorType.FLOAT32, schema.TensorType.INT8, schema.
 REMEMBER = replace(
     INFO, receptive_field=16, states=(State("state", "next_state", (8, 40)),), outputs_per_step=8
 )
-SCALES = {"features": (0.1, -128), "state": (0.1, -128), "posteriors": (1 / 256, -128)}
+SCALES = {
+    "features": (0.1, -128),
+    "state": (0.1, -128),
+    "inside": (0.1, -128),
+    "posteriors": (1 / 256, -128),
+}
 
 
 def tensor(name: str, shape: tuple[int, ...], kind: int, scale: tuple[float, int]) -> object:
@@ -58,7 +63,7 @@ def write_model(
         tensor("features", (8, 40), kind, SCALES["features"]),
         tensor("state", (8, 40), kind, SCALES["state"]),
         tensor("next_state", (8, 40), kind, after),
-        tensor("first", (8, 1), kind, SCALES["state"]),
+        tensor("first", (8, 1), kind, SCALES["inside"]),
         tensor("posteriors", (8, 1), kind, SCALES["posteriors"]),
         tensor("begin", (2,), schema.TensorType.INT32, (0, 0)),
         tensor("size", (2,), schema.TensorType.INT32, (0, 0)),
@@ -215,6 +220,21 @@ def test_metadata_that_does_not_fit_is_refused(tmp_path: Path, changes: dict, me
 def test_a_quantised_tensor_without_a_scale_is_refused(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.tflite", INT8, after=(0.0, 0))
     assert "'next_state' holds int8 at scale 0" in refused(path)
+
+
+def test_a_scale_of_0_inside_the_graph_does_not_end_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCALES, "inside", (0.0, 0))
+    assert "has a scale of 0" in refused(write_model(tmp_path / "m.tflite", INT8))
+
+
+def test_a_model_names_its_runtime_and_greets_nobody(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = TfliteModel(write_model(tmp_path / "m.tflite"))
+    assert model.runtime.startswith("LiteRT 2.")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_litert_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,8 +134,8 @@ class StreamingPooled(nn.Module):
     def __init__(self, encoder: Encoder, heads: PooledHeads | None) -> None:
         super().__init__()
         self.encoder, self.heads, self.width = encoder.streaming(), heads, encoder.width
-        # A layer with these weights averages all outputs of a step at once. Not the other way round,
-        # `averages @ recent`: LiteRT 2.3 gets int8 products wrong whose left side is constant.
+        # A layer with these weights averages all outputs of a step at once. It is no product from
+        # the left: LiteRT 2.3 gets int8 products wrong whose left side is constant.
         ago = torch.arange(OUTPUTS_PER_STEP)[:, None] + POOL - 1
         ago = ago - torch.arange(POOL - 1 + OUTPUTS_PER_STEP)
         self.register_buffer("averages", ((ago >= 0) & (ago < POOL)) / POOL)

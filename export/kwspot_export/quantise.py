@@ -155,7 +155,7 @@ def _quantise(
 
 
 def _shorten(graph: onnx.GraphProto) -> None:
-    """Give all that is inside the graph short names: those of the quantiser are 15 kB of «alexa»."""
+    """Give what is inside a graph short names: those of the quantiser are 15 kB of «alexa»."""
     del graph.value_info[:]
     names = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
     for tensor in graph.initializer:

@@ -27,8 +27,7 @@ LEAST = 0.1  # posteriors of eight bits are 0.004 apart
 def record(model: Model, tolerance: float) -> SelfTest:
     """Run the test on a machine that is trusted, and return what a model file should hold."""
     posteriors, sizes = _answer(model)
-    kept = (tuple(float(f"{value:.6g}") for value in values) for values in (posteriors, sizes))
-    return SelfTest(_fingerprint(model.info), *kept, tolerance)
+    return SelfTest(_fingerprint(model.info), _rounded(posteriors), _rounded(sizes), tolerance)
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,12 @@ def _probe(info: ModelInfo) -> FloatArray:
     time = np.arange(STEPS * info.frames_per_step, dtype=np.int64)[:, None]
     band = np.arange(info.front_end.mels, dtype=np.int64)
     phase = (time * (5 + 2 * (band % 7)) + 37 * band) % 256
-    return (np.abs(phase - 128) / 8).astype(np.float32)
+    features: FloatArray = (np.abs(phase - 128) / 8).astype(np.float32)
+    return features
+
+
+def _rounded(values: list[float]) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in values)
 
 
 def _fingerprint(info: ModelInfo) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -128,7 +128,7 @@ class LiteTensor:
         lowest, highest = ENDS[self.dtype]
         np.maximum(stored, lowest, out=stored)
         np.minimum(stored, highest, out=stored)
-        return cast(npt.NDArray[Any], stored.astype(self.dtype))
+        return stored.astype(self.dtype)
 
     def read(self, stored: npt.NDArray[Any]) -> FloatArray:
         """Turn what the tensor holds into numbers."""

@@ -9,14 +9,8 @@ from kwspot_export.formats import FORMATS, finished_run
 from kwspot_export.student import FRAMES_PER_STEP
 from kwspot_export.train import Run
 
-from kwspot.cli import COMMANDS, main
+from kwspot.cli import main
 from kwspot.model import load_model
-
-
-@pytest.fixture(autouse=True)
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The entry point is there after the next installation; these tests do not wait for it.
-    monkeypatch.setitem(COMMANDS, "export", "kwspot_export.commands.export")
 
 
 def command(run: Run, recipe_path: Path, data: Path, output: Path, *more: str) -> int:

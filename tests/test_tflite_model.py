@@ -15,11 +15,13 @@ from ai_edge_litert import schema_py_generated as schema
 from tiny import INFO
 
 from kwspot import KeywordDetector, ModelError
+from kwspot.commands.demo import RECORDING
 from kwspot.features import FrontEnd
-from kwspot.model import load_model
+from kwspot.model import load_model, shipped_models
 from kwspot.modelfile import METADATA_KEY, State, dump_info
 from kwspot.tflite_model import TfliteModel, read_metadata
 
+MODELS = Path(__file__).parents[1] / "models"
 FLOAT, INT8, INT16 = (schema.TensorType.FLOAT32, schema.TensorType.INT8, schema.TensorType.INT16)
 REMEMBER = replace(
     INFO, receptive_field=16, states=(State("state", "next_state", (8, 40)),), outputs_per_step=8
@@ -163,6 +165,19 @@ def test_a_tflite_file_is_a_model_for_the_detector(tmp_path: Path) -> None:
     scores = KeywordDetector(path, vad="off").score(np.zeros(16_000, np.int16))
     assert len(scores) == 96
     assert np.all(scores[1:] == 0.5)  # sigmoid of what silence leaves behind, smoothed over two
+
+
+def test_every_format_of_a_shipped_model_hears_the_demo_alike() -> None:
+    heard = {}
+    for name in shipped_models():
+        for path in sorted(MODELS.glob(f"{name}.*[xe]")):  # .onnx and .tflite
+            hits = KeywordDetector(load_model(path, check=True)).listen(RECORDING)
+            heard[path.name] = [hit.end for hit in hits]
+    expected = heard["alexa.onnx"]
+    assert len(expected) == 3
+    assert heard["alexa.tflite"] == expected
+    for name in ("alexa-int8.onnx", "alexa-int8.tflite"):
+        assert heard[name] == pytest.approx(expected, abs=0.041)  # one output earlier or later
 
 
 def refused(path: Path) -> str:

@@ -5,9 +5,12 @@ import pytest
 import torch
 from kwspot_export import formats
 from kwspot_export.commands import export
+from kwspot_export.distill_recipe import read_finetune_recipe
+from kwspot_export.finetune import Finetuning
 from kwspot_export.formats import FORMATS, finished_run
 from kwspot_export.student import FRAMES_PER_STEP
 from kwspot_export.train import Run
+from toy_distill import finetune_text
 
 from kwspot.cli import main
 from kwspot.model import load_model
@@ -78,3 +81,16 @@ def test_what_are_no_weights_is_said(
     assert main([*map(str, arguments), "--output-dir", str(tmp_path / "models")]) == 2
     assert reason in capsys.readouterr().err
     assert not (tmp_path / "models").exists()
+
+
+def test_a_fine_tuned_net_of_two_outputs_becomes_a_model_file(data: Path, tmp_path: Path) -> None:
+    recipe_path, folder = tmp_path / "words.toml", tmp_path / "runs" / "words"
+    recipe_path.write_text(finetune_text(), encoding="utf-8")
+    job = Finetuning(read_finetune_recipe(recipe_path), data, folder, tmp_path / "runs" / "cache")
+    folder.mkdir(parents=True)
+    torch.save(job.net.state_dict(), folder / "model.pt")
+    arguments = ["export", "--checkpoint", folder, "--recipe", recipe_path, "--data", data]
+    assert main([*map(str, arguments), "--output-dir", str(tmp_path / "models")]) == 0
+    info = load_model(tmp_path / "models" / "words.onnx", check=True).info
+    assert [keyword.label for keyword in info.keywords] == ["beep boop"]
+    assert info.embedding == 6

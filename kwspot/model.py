@@ -14,7 +14,7 @@ import numpy.typing as npt
 from kwspot.bound_state import BoundState
 from kwspot.errors import ModelError
 from kwspot.features import FloatArray
-from kwspot.modelfile import METADATA_KEY, ModelInfo, parse_info
+from kwspot.modelfile import METADATA_KEY, SAMPLES_KEY, ModelInfo, parse_info
 
 ModelState = list[npt.NDArray[Any]]
 Shapes = dict[str, tuple[int, ...]]  # of a graph's inputs or outputs, by name
@@ -48,6 +48,11 @@ class OnnxModel:
             raise ModelError(f"there is no model file {path}")
         self._session = _open_session(path)
         metadata = self._session.get_modelmeta().custom_metadata_map
+        if SAMPLES_KEY in metadata:
+            raise ModelError(
+                f"{path} takes samples, for programs in other languages: "
+                "give kwspot the file without the front end"
+            )
         if METADATA_KEY not in metadata:
             raise ModelError(
                 f"{path} is an ONNX model without kwspot metadata: export it with `kwspot export`"

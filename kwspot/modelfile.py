@@ -13,6 +13,7 @@ from kwspot.features import SAMPLE_RATE, FrontEnd
 from kwspot.records import read_record
 
 METADATA_KEY = "kwspot"
+SAMPLES_KEY = "kwspot-samples"  # of files that begin with samples, for other languages
 FORMAT = 1
 SENSITIVITIES = ("low", "medium", "high")
 

@@ -19,6 +19,7 @@ from kwspot_export.parity import Agreement, Exportable
 from kwspot_export.publish import describe
 from kwspot_export.publish_joint import calibrate, describe_joint
 from kwspot_export.quantise import Calibration, export_onnx_int8
+from kwspot_export.samples_export import export_from_samples
 from kwspot_export.tflite_export import export_tflite, export_tflite_int8
 from kwspot_export.train import Run
 
@@ -67,8 +68,10 @@ def check_formats(formats: Sequence[str]) -> None:
             )
 
 
-def export_formats(finished: Finished, formats: Sequence[str], folder: Path) -> list[Made]:
-    """Write NAME.onnx, NAME-int8.tflite and so on.
+def export_formats(
+    finished: Finished, formats: Sequence[str], folder: Path, with_frontend: bool = False
+) -> list[Made]:
+    """Write NAME.onnx, NAME-int8.tflite and so on; with the front end also NAME-samples.onnx.
 
     Raises FormatError before all work, and ParityError for the first file that is not as it should
     be; those before it stay.
@@ -85,6 +88,9 @@ def export_formats(finished: Finished, formats: Sequence[str], folder: Path) -> 
         else:
             largest = FLOAT[name](net, named, path)
         made.append(Made(path, largest))
+    if with_frontend:
+        path = folder / f"{info.name}-samples.onnx"
+        made.append(Made(path, export_from_samples(net, info, path)))
     return made
 
 

@@ -19,6 +19,7 @@ import onnx
 import onnxruntime
 import onnxslim
 import torch
+from torch import Tensor
 
 from kwspot.features import FloatArray, FrontEnd
 from kwspot.model import OnnxModel
@@ -84,16 +85,22 @@ def export_encoder(
     return export_onnx(net, info, path)
 
 
-def run_onnx(path: Path, info: ModelInfo, features: FloatArray) -> list[FloatArray]:
-    """Stream features (T, F) through ONNX Runtime, the state fed back: each output, (U, size)."""
+def run_onnx(
+    path: Path, info: ModelInfo, features: FloatArray, name: str = "features"
+) -> list[FloatArray]:
+    """Stream features (T, F) through ONNX Runtime, the state fed back: each output, (U, size).
+
+    Of a graph whose input `name` is "samples", features are those: (N,).
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [*output_names(info), *(state.output for state in info.states)]
     states = {state.input: np.zeros(state.shape, np.float32) for state in info.states}
     steps = []
-    for step in np.split(features, len(features) // info.frames_per_step):
-        results = session.run(names, {"features": step} | states)
+    size = info.frames_per_step if name == "features" else info.step_samples
+    for step in np.split(features, len(features) // size):
+        results = session.run(names, {name: step} | states)
         outputs, following = results[: -len(states)], results[-len(states) :]
         states = dict(zip(states, following, strict=True))
         steps.append(outputs)
@@ -102,16 +109,20 @@ def run_onnx(path: Path, info: ModelInfo, features: FloatArray) -> list[FloatArr
 
 def graph_of(streaming: Streaming, info: ModelInfo) -> onnx.ModelProto:
     """Trace one step into a graph with the inputs and outputs that `info` names."""
-    features = torch.zeros(FRAMES_PER_STEP, info.front_end.mels)
+    return trace(streaming, info, "features", torch.zeros(FRAMES_PER_STEP, info.front_end.mels))
+
+
+def trace(streaming: Streaming, info: ModelInfo, name: str, example: Tensor) -> onnx.ModelProto:
+    """Trace one step of a module whose input beside the states is called `name`."""
     with _quiet_torch():
         program = torch.onnx.export(
             streaming,
-            (features, *streaming.fresh_states()),
+            (example, *streaming.fresh_states()),
             dynamo=True,
             external_data=False,
             verbose=False,
             opset_version=OPSET,
-            input_names=["features", *(state.input for state in info.states)],
+            input_names=[name, *(state.input for state in info.states)],
             output_names=[*output_names(info), *(state.output for state in info.states)],
         )
     return onnxslim.slim(program.model_proto)

@@ -5,7 +5,7 @@ Nothing is left on disk where they differ by more than the exporter allows.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,11 +69,12 @@ def parity(
     whole = [output[0].numpy() for output in net.outputs(features[None])]
     streamed = [output.numpy() for output in stream(streaming, features)]
     exported = run(path, info, features.numpy())
-    differences = [
-        _difference(y, expected).max()
-        for outputs in (whole, exported)
-        for y, expected in zip(outputs, streamed, strict=True)
-    ]
+    return largest_difference([*whole, *exported], [*streamed, *streamed])
+
+
+def largest_difference(found: Sequence[FloatArray], expected: Sequence[FloatArray]) -> float:
+    """Return the largest difference of any output, as `parity` counts it."""
+    differences = [_difference(y, e).max() for y, e in zip(found, expected, strict=True)]
     # Of numpy, not of Python: that would pass over a difference that is no number.
     return float(np.max(differences))
 

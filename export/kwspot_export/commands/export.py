@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to", nargs="+", choices=FORMATS, default=["onnx"], help="formats (default: onnx)"
     )
     parser.add_argument(
+        "--with-frontend",
+        action="store_true",
+        help="also write NAME-samples.onnx, which takes samples: for programs in other languages",
+    )
+    parser.add_argument(
         "--encoder", type=Path, help="encoder.pt that the run began with, if it did"
     )
     parser.add_argument(
@@ -63,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         job = Run(read_recipe(args.recipe), *place, encoder=args.encoder)
         finished = finished_run(job, weights)
-    for made in export_formats(finished, args.to, args.output_dir):
+    for made in export_formats(finished, args.to, args.output_dir, args.with_frontend):
         size = made.path.stat().st_size / 1000
         print(f"{made.path}  {size:.1f} kB  differs from torch by at most {made.largest:.2g}")
     return 0

@@ -18,7 +18,6 @@ from kwspot.modelfile import METADATA_KEY, SAMPLES_KEY, ModelInfo, parse_info
 
 ModelState = list[npt.NDArray[Any]]
 Shapes = dict[str, tuple[int, ...]]  # of a graph's inputs or outputs, by name
-ENCODER = "encoder"  # beside the models, for `kwspot train`: it detects nothing
 # The packages that run .tflite files, by name, the newest first.
 LITERT = {"ai_edge_litert": "LiteRT", "tflite_runtime": "tflite-runtime"}
 
@@ -79,10 +78,9 @@ class OnnxModel:
 
 
 def shipped_models() -> list[str]:
-    """Return the names of the keyword models that are installed with kwspot."""
+    """Return the names of the models that are installed with kwspot."""
     files = _models_folder().iterdir()
-    names = {file.stem for file in files if file.suffix in (".onnx", ".tflite")}
-    return sorted(names - {ENCODER})
+    return sorted({file.stem for file in files if file.suffix in (".onnx", ".tflite")})
 
 
 def find_model(name: str | Path) -> Path:

@@ -113,7 +113,7 @@ def test_info_checks_all_installed_models(capsys: pytest.CaptureFixture[str]) ->
 def test_a_name_means_the_tflite_file_where_litert_is_installed(
     installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("both.onnx", "both.tflite", "old.onnx", "light.tflite", "encoder.onnx"):
+    for name in ("both.onnx", "both.tflite", "old.onnx", "light.tflite"):
         (tmp_path / name).touch()
     monkeypatch.setattr(model, "_models_folder", lambda: tmp_path)
     monkeypatch.setattr(model.importlib.util, "find_spec", lambda name: installed or None)

@@ -35,7 +35,7 @@ streamed outputs of torch and ONNX Runtime differ by at most {difference:.1g}.
 
 Made by `kwspot distill --recipe export/recipes/{recipe.name}.toml --data DIR --teachers DIR`, \
 {recipe.pace.steps} steps of {recipe.pace.batch} segments. To begin a word of one's own with it: \
-`kwspot train --encoder {name}.pt`, with the run's `encoder.pt`.
+`kwspot train --encoder RUN/encoder.pt`.
 
 ## Heard in training
 

@@ -1,17 +1,18 @@
 """What engines cost on this machine, every run of each in a fresh process.
 
 ```
-audio -> PCM file -> engine 1, engine 2, engine 1, engine 2, ... -> median and range of each figure
+audio -> PCM file -> case 1, case 2, case 1, case 2, ... -> median and range of each figure
                      (a process each: kwspot.stopwatch)
 ```
 
 Fresh processes make start-up time and peak memory honest; taking turns spreads what else the
-machine does over all engines.
+machine does over all cases.
 """
 
 import dataclasses
 import datetime
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -20,35 +21,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from kwspot.cold import drop
 from kwspot.errors import KwspotError
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.records import read_record
+from kwspot.scenes import SCENES, scene
 from kwspot.sources import AudioFile
 
-TALK = 4.0  # seconds of syllables, then as many of a pause, and so on
-SYLLABLES = 4.0  # a second, as in running speech
-TALK_LEVEL = 0.05  # amplitude at the middle of a syllable, about -26 dBFS
-NOISE_LEVEL = 10 ** (-70 / 20)  # -70 dBFS, a quiet room
-SYNTHETIC = "synthetic speech, every other 4 s a pause"
+COLD_SECONDS = 2.0  # of audio that a cold start hears, enough for a first score
 
 
 @dataclass(frozen=True)
 class Cost:
     """What one process measured.
 
-    `cpu_ms_per_s` is CPU time of the process, user and system, a second of audio; `rtf` the same
-    on the wall clock; `p50_us` and `p99_us` are over steps; `start_ms` is from just before the
-    process was started to the first score, None if the gate let nothing through; `peak_rss_mib` is
-    in MiB, 2^20 bytes, None where the system does not tell.
+    `chunk_ms` is the audio that a call is given; `cpu_ms_per_s` is CPU time of the process, user
+    and system, a second of audio; `rtf` the same on the wall clock; `p50_us` and `p99_us` are over
+    calls; `start_ms` is from just before the process was started to the first score, None if the
+    gate let nothing through; `peak_rss_mib` is in MiB, 2^20 bytes, None where the system does not
+    tell.
     """
 
-    step_ms: float
+    chunk_ms: float
     cpu_ms_per_s: float
     rtf: float
     p50_us: float
@@ -68,11 +68,25 @@ class Spread:
 
 @dataclass(frozen=True)
 class Result:
-    """One engine: its figures by the names of Cost, those that every run has, and all runs."""
+    """One case: its figures by the names of Cost, those that every run has, and all runs.
+
+    `audio` names a recording or one of SCENES, of which `seconds` were heard. Cold starts, if they
+    were measured, are `cold_start_ms` among the figures.
+    """
 
     name: str
+    audio: str
+    seconds: float
+    vad: str
+    threads: int
     summary: dict[str, Spread]
     runs: tuple[Cost, ...]
+    cold_starts_ms: tuple[float, ...]
+
+    @property
+    def chunk_ms(self) -> float:
+        """Milliseconds of audio a call."""
+        return self.runs[0].chunk_ms
 
 
 @dataclass(frozen=True)
@@ -88,16 +102,14 @@ class Machine:
     kwspot: str | None
     commit: str | None
     date: str
+    litert: str | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """A whole benchmark. `vad` is that of the kwspot models in it."""
+    """A whole benchmark."""
 
     machine: Machine
-    audio: str
-    seconds: float
-    vad: str
     results: tuple[Result, ...]
 
 
@@ -113,49 +125,57 @@ class Engine:
     environment: dict[str, str | None]
 
 
-def kwspot_engine(name: str, model: str, vad: str) -> Engine:
-    """Return a kwspot model as an engine, run by the kwspot and the Python of this process."""
+@dataclass(frozen=True)
+class Case:
+    """An engine and what it hears: one of SCENES, or a recording.
+
+    `vad` says which gate the engine was given, `threads` how many numpy's BLAS may use.
+    """
+
+    engine: Engine
+    audio: str
+    vad: str = "off"
+    threads: int = 1
+
+
+def kwspot_engine(name: str, model: str, vad: str, chunk_ms: float | None = None) -> Engine:
+    """Return a kwspot model as an engine, run by the kwspot and the Python of this process.
+
+    `chunk_ms` is how much audio a call is given; None is a step of the model.
+    """
     package = Path(__file__).parents[1]
     path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
-    command = (sys.executable, "-P", "-m", "kwspot.stopwatch", model, vad)
+    chunk = repr(chunk_ms or 0.0)
+    command = (sys.executable, "-P", "-m", "kwspot.stopwatch", model, vad, chunk)
     return Engine(name, command, {"PYTHONPATH": path})
 
 
-def benchmark(
-    engines: Sequence[Engine], *, audio: str | None, seconds: float, vad: str, runs: int
-) -> Report:
-    """Measure engines in turn, `runs` times, on `seconds` of a recording or of synthetic speech.
+def benchmark(cases: Sequence[Case], *, seconds: float, runs: int, cold: bool = False) -> Report:
+    """Measure cases in turn, `runs` times, each on `seconds` of its audio.
 
-    A shorter recording is heard to its end. Raises AudioError for one that cannot be read and
-    KwspotError with the engine's own sentence where one fails.
+    A shorter recording is heard to its end. `cold` adds starts with the files of Python, kwspot and
+    its dependencies no longer in memory. Raises AudioError for a recording that cannot be read, and
+    KwspotError with the engine's own sentence where one fails and where files cannot be dropped.
     """
-    blocks = AudioFile(audio) if audio else synthetic_speech()
-    costs: list[list[Cost]] = [[] for _ in engines]
+    costs: list[list[Cost]] = [[] for _ in cases]
+    cold_starts: list[list[float]] = [[] for _ in cases]
     with tempfile.TemporaryDirectory() as folder:
-        pcm = Path(folder) / "audio.pcm"
-        heard = _write_pcm(pcm, blocks, seconds)
-        for _ in range(runs):
-            for engine, measured in zip(engines, costs, strict=True):
-                measured.append(_run(engine, pcm))
-    results = tuple(
-        _result(engine.name, measured) for engine, measured in zip(engines, costs, strict=True)
+        heard: dict[str, float] = {}
+        files = {case.audio: Path(folder) / f"{i}.pcm" for i, case in enumerate(cases)}
+        for audio, file in files.items():
+            heard[audio] = _write_pcm(file, _sound(audio), seconds)
+            _write_pcm(file.with_suffix(".short"), _sound(audio), COLD_SECONDS)
+        for _, (number, case) in itertools.product(range(runs), enumerate(cases)):
+            if cold:
+                drop()
+                start = _run(case, files[case.audio].with_suffix(".short")).start_ms
+                cold_starts[number] += [] if start is None else [start]
+            costs[number].append(_run(case, files[case.audio]))
+    results = (
+        _result(case, heard[case.audio], measured, starts)
+        for case, measured, starts in zip(cases, costs, cold_starts, strict=True)
     )
-    name = Path(audio).name if audio else SYNTHETIC
-    return Report(machine(), name, heard, vad, results)
-
-
-def synthetic_speech() -> Iterator[FloatArray]:
-    """Yield noise that rises and falls like syllables, with pauses, second by second for ever.
-
-    Always the same. The model's work does not depend on what it hears; pauses make the gate close.
-    """
-    rng = np.random.default_rng(1)
-    time_s = np.arange(SAMPLE_RATE) / SAMPLE_RATE
-    while True:
-        talking = time_s % (2 * TALK) < TALK
-        level = NOISE_LEVEL + TALK_LEVEL * talking * np.sin(np.pi * SYLLABLES * time_s) ** 2
-        yield (level * rng.standard_normal(SAMPLE_RATE)).astype(np.float32)
-        time_s = time_s + 1
+    return Report(machine(), tuple(results))
 
 
 def machine() -> Machine:
@@ -170,6 +190,7 @@ def machine() -> Machine:
         kwspot=_version("kwspot"),
         commit=_commit(),
         date=datetime.date.today().isoformat(),
+        litert=_version("ai-edge-litert"),
     )
 
 
@@ -187,6 +208,10 @@ def parse_report(text: str, where: str) -> Report:
     return read_record(Report, values, where, KwspotError)
 
 
+def _sound(audio: str) -> Iterable[FloatArray]:
+    return scene(audio) if audio in SCENES else AudioFile(audio)
+
+
 def _write_pcm(path: Path, blocks: Iterable[FloatArray], seconds: float) -> float:
     """Write raw int16, `seconds` of it at most; return how many seconds there were."""
     left = wanted = round(seconds * SAMPLE_RATE)
@@ -200,9 +225,10 @@ def _write_pcm(path: Path, blocks: Iterable[FloatArray], seconds: float) -> floa
     return (wanted - left) / SAMPLE_RATE
 
 
-def _run(engine: Engine, pcm: Path) -> Cost:
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    variables = os.environ | one_thread | engine.environment
+def _run(case: Case, pcm: Path) -> Cost:
+    engine = case.engine
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    variables = os.environ | dict.fromkeys(names, str(case.threads)) | engine.environment
     environment = {name: value for name, value in variables.items() if value is not None}
     started = repr(time.monotonic())
     command = (*engine.command, str(pcm), started)
@@ -215,13 +241,31 @@ def _run(engine: Engine, pcm: Path) -> Cost:
     return read_record(Cost, figures, engine.name, KwspotError)
 
 
-def _result(name: str, runs: Sequence[Cost]) -> Result:
+def _result(
+    case: Case, seconds: float, runs: Sequence[Cost], cold_starts: Sequence[float]
+) -> Result:
     summary = {}
     for figure in dataclasses.fields(Cost):
         values = [getattr(run, figure.name) for run in runs]
-        if figure.name != "step_ms" and None not in values:
-            summary[figure.name] = Spread(statistics.median(values), min(values), max(values))
-    return Result(name, summary, tuple(runs))
+        if figure.name != "chunk_ms" and None not in values:
+            summary[figure.name] = _spread(values)
+    if len(cold_starts) == len(runs):
+        summary["cold_start_ms"] = _spread(cold_starts)
+    audio = case.audio if case.audio in SCENES else Path(case.audio).name
+    return Result(
+        name=case.engine.name,
+        audio=audio,
+        seconds=seconds,
+        vad=case.vad,
+        threads=case.threads,
+        summary=summary,
+        runs=tuple(runs),
+        cold_starts_ms=tuple(cold_starts),
+    )
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(statistics.median(values), min(values), max(values))
 
 
 def _cpu() -> str:

@@ -39,7 +39,9 @@ def to_float(samples: object) -> FloatArray:
             "pass one channel, or the mean of the channels"
         )
     kind = array.dtype.type
-    if kind is not np.int16 and kind is not np.float32 and kind is not np.float64:
+    if kind is np.int16:
+        return cast(FloatArray, array * _INT16_STEP)
+    if kind is not np.float32 and kind is not np.float64:
         raise AudioError(
             f"samples are {array.dtype}, but int16, or float32 in [-1, 1], is needed: convert them"
         )

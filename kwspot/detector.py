@@ -12,19 +12,21 @@ there are run first, so that the model has heard what came before the word.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kwspot.convert import to_float
-from kwspot.decision import Smoother, Trigger
+from kwspot.decision import Scores, Smoother, Trigger
 from kwspot.features import SAMPLE_RATE, FloatArray, LogMel
 from kwspot.framer import Framer
 from kwspot.gate import Gate
 from kwspot.model import Model, load_model
 from kwspot.modelfile import SENSITIVITIES
-from kwspot.sources import Source, as_source
+
+if TYPE_CHECKING:
+    from kwspot.sources import Source
 
 PRE_ROLL = (
     0.96  # seconds heard in full before the gate opened; voice detectors were late by up to 0.6
@@ -103,13 +105,13 @@ class KeywordDetector:
         self._state = self._model.fresh_state()
         self._unheard = 0  # steps that the model needs before its outputs count
         self._time = 0  # samples that have left the framer
-        self._scores = np.zeros(len(self._triggers), np.float32)
+        self._scores = [0.0] * len(self._triggers)
 
     @property
     def scores(self) -> dict[str, float]:
         """The latest smoothed score of each keyword, 0 to 1."""
         labels = (keyword.label for keyword in self.info.keywords)
-        return dict(zip(labels, self._scores.tolist(), strict=True))
+        return dict(zip(labels, self._scores, strict=True))
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -136,28 +138,30 @@ class KeywordDetector:
         return hits
 
     def listen(
-        self, source: Source | str | Path | FloatArray | Iterable[FloatArray]
+        self, source: "Source | str | Path | FloatArray | Iterable[FloatArray]"
     ) -> Iterator[Detection]:
         """Start a new stream and yield what is detected in a source, until it ends.
 
         A source is a Microphone, an AudioFile, a PcmStream, a path, an array at 16 kHz or an
         iterable of arrays. Raises AudioError where the source fails.
         """
+        from kwspot.sources import as_source  # a detector that is fed arrays starts without
+
         self.reset()
         for samples in as_source(source):
             yield from self.process(samples)
         yield from self.finish()
 
-    def score(self, samples: npt.NDArray[Any]) -> FloatArray:
+    def score(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Like `process`, but return every smoothed score (U, K) and decide nothing.
 
         Outputs are `info.output_samples` apart; what the gate kept from the model is missing.
         """
-        none = np.zeros((0, len(self._triggers)), np.float32)
-        return np.concatenate([none, *(scores for _, scores in self._hear(to_float(samples)))])
+        outputs = [output for _, scores in self._hear(to_float(samples)) for output in scores]
+        return np.array(outputs, np.float64).reshape(len(outputs), len(self._triggers))
 
-    def _hear(self, samples: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-        """Run the steps that `samples` complete; yield where each began, and its scores (U, K)."""
+    def _hear(self, samples: FloatArray) -> Iterator[tuple[int, Scores]]:
+        """Run the steps that `samples` complete; yield where each began, and its scores."""
         framer = self._framer
         while len(samples):
             samples = samples[framer.write(samples) :]
@@ -167,20 +171,20 @@ class KeywordDetector:
                 while framer.blocks:
                     begun, scores = self._time, self._step(framer.read())
                     self._time += self._step_samples
-                    if scores is not None:
+                    if scores:
                         yield begun, scores
             elif framer.blocks > self._backlog:
                 framer.skip()
                 self._time += self._step_samples
                 self._forget()
 
-    def _step(self, block: FloatArray) -> FloatArray | None:
-        """Run one block through the model: smoothed scores (U, K), None until the state is full."""
+    def _step(self, block: FloatArray) -> Scores:
+        """Run one block through the model: its smoothed scores, none until the state is full."""
         features = self._log_mel(block)
         posteriors, self._state = self._model.step(features, self._state)
         if self._unheard:
             self._unheard -= 1
-            return None
+            return []
         scores = self._smoother(posteriors)
         self._scores = scores[-1]
         return scores
@@ -191,19 +195,16 @@ class KeywordDetector:
             self._unheard = self._warm_up
             self._state = self._model.fresh_state()
             self._smoother.reset()
-            self._scores = np.zeros_like(self._scores)
+            self._scores = [0.0] * len(self._triggers)
 
-    def _decide(self, begun: int, scores: FloatArray) -> list[Detection]:
-        """Turn the scores (U, K) of the step that began at sample `begun` into detections."""
-        hits = []
-        for number, output in enumerate(scores.tolist(), start=1):
-            time = begun + number * self._output_samples
-            for keyword, trigger, score in zip(
-                self.info.keywords, self._triggers, output, strict=True
-            ):
-                if trigger(score, time):
-                    end = time / SAMPLE_RATE
-                    hits.append(
-                        Detection(keyword.label, score, max(0.0, end - keyword.seconds), end)
-                    )
+    def _decide(self, begun: int, scores: Scores) -> list[Detection]:
+        """Turn the scores of the step that began at sample `begun` into detections."""
+        hits, time = [], begun
+        for output in scores:
+            time += self._output_samples
+            for number, score in enumerate(output):
+                if self._triggers[number](score, time):
+                    keyword, end = self.info.keywords[number], time / SAMPLE_RATE
+                    start = max(0.0, end - keyword.seconds)
+                    hits.append(Detection(keyword.label, score, start, end))
         return hits

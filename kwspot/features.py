@@ -13,10 +13,14 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from kwspot.spectrum import FilteredSpectrum
+
 FloatArray = npt.NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
 INT16_SCALE = 32_768.0  # Kaldi's filter banks are defined on samples in the int16 range.
+
+_FLOOR = np.float32(1)  # of mel energies that are divided by the front end's floor
 
 
 @dataclass(frozen=True)
@@ -68,42 +72,53 @@ def mel_filters(front_end: FrontEnd, warp: float = 1.0) -> FloatArray:
 class LogMel:
     """Turns a block of samples into log-mel frames above the floor.
 
-    Blocks of one length always run the same arithmetic, so that equal samples give equal bits; the
-    detector feeds it blocks of one model step only.
+    Blocks of one length always run the same arithmetic in the same memory, so that equal samples
+    give equal bits; the detector feeds it blocks of one model step only.
     """
 
     def __init__(self, front_end: FrontEnd) -> None:
         self._front_end = front_end
-        self._window = povey_window(front_end.window) * np.float32(INT16_SCALE)
-        # One row for the real and one for the imaginary part of each bin, divided by the floor.
-        filters = mel_filters(front_end) * np.float32(np.exp(-front_end.floor))
-        self._filters = np.repeat(filters, 2, axis=0)
-        self._padded = np.zeros((0, front_end.fft), np.float32)
+        # The window is 0 at both ends: the first sample, which Kaldi repeats as its own
+        # predecessor, never counts, and frames begin at the second.
+        self._window = povey_window(front_end.window)[1:] * np.float32(INT16_SCALE)
+        # Kaldi takes each frame's mean off first; after pre-emphasis, 1 - 0.97 of it is left.
+        keep = np.float32(1 - front_end.preemphasis)
+        self._previous = 1 - keep
+        self._mean = np.full(front_end.window, keep / np.float32(front_end.window), np.float32)
+        self._filters = mel_filters(front_end) * np.float32(np.exp(-front_end.floor))
+        self._samples = np.zeros(0, np.float32)
 
     def __call__(self, samples: FloatArray) -> FloatArray:
         """Compute every whole frame of `samples`: float32 (N,) in [-1, 1] -> float32 (T, F).
 
-        T is 1 + (N - window) // hop; the samples must be contiguous.
+        T is 1 + (N - window) // hop.
         """
-        window, keep = self._front_end.window, np.float32(1 - self._front_end.preemphasis)
-        count = 1 + (len(samples) - window) // self._front_end.hop
-        if len(self._padded) != count:
-            self._padded = np.zeros((count, self._front_end.fft), np.float32)
-        padded, frames = self._padded, self._frames(samples, count, window)
-        # Kaldi takes each frame's mean off first; after pre-emphasis, 1 - 0.97 of it is left.
-        mean = np.add.reduce(frames, axis=1, keepdims=True) * (keep / np.float32(window))
-        emphasised = samples[1:] - (1 - keep) * samples[:-1]
-        np.subtract(self._frames(emphasised, count, window - 1), mean, out=padded[:, 1:window])
-        # Kaldi repeats the first sample as its own predecessor.
-        padded[:, 0] = keep * frames[:, 0] - mean[:, 0]
-        padded[:, :window] *= self._window
-        parts = np.fft.rfft(padded).astype(np.complex64, copy=False).view(np.float32)
-        np.multiply(parts, parts, out=parts)
-        mel = parts @ self._filters
-        np.maximum(mel, np.float32(1), out=mel)
-        return cast(FloatArray, np.log(mel, out=mel))
+        if len(samples) != len(self._samples):
+            self._reserve(len(samples))
+        self._samples[:] = samples
+        emphasised, frames = self._emphasised, self._spectrum.frames
+        np.multiply(self._samples[:-1], self._previous, emphasised)
+        np.subtract(self._samples[1:], emphasised, emphasised)
+        mean = self._whole_frames.dot(self._mean)
+        np.subtract(self._emphasised_frames, mean[:, None], frames)
+        np.multiply(frames, self._window, frames)
+        mel = self._spectrum()
+        np.maximum(mel, _FLOOR, out=mel)
+        return cast(FloatArray, np.log(mel, mel))
 
-    def _frames(self, samples: FloatArray, count: int, length: int) -> FloatArray:
-        """Return overlapping frames as a view; numpy's sliding_window_view costs half the rest."""
-        strides = (self._front_end.hop * samples.itemsize, samples.itemsize)
-        return np.ndarray((count, length), np.float32, samples, 0, strides)
+    def _reserve(self, length: int) -> None:
+        """Make the memory for blocks of `length` samples."""
+        front_end = self._front_end
+        count = 1 + (length - front_end.window) // front_end.hop
+        self._samples = np.zeros(length, np.float32)
+        self._emphasised = np.zeros(length - 1, np.float32)
+        self._whole_frames = _frames(self._samples, count, front_end.window, front_end.hop)
+        self._emphasised_frames = _frames(
+            self._emphasised, count, front_end.window - 1, front_end.hop
+        )
+        self._spectrum = FilteredSpectrum(count, front_end.window - 1, front_end.fft, self._filters)
+
+
+def _frames(samples: FloatArray, count: int, length: int, hop: int) -> FloatArray:
+    """Return overlapping frames as a view, (count, length)."""
+    return np.lib.stride_tricks.sliding_window_view(samples, length)[::hop][:count]

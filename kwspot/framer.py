@@ -28,6 +28,7 @@ class Framer:
         self._buffer[: self._lead] = 0
         self._read = 0  # where the next block starts, overlap included
         self._end = self._lead  # where the next sample is written
+        self._due = self._lead  # where the block that is being written ends
 
     @property
     def blocks(self) -> int:
@@ -37,18 +38,18 @@ class Framer:
     @property
     def complete(self) -> bool:
         """Tell whether the last write ended a block."""
-        return (self._end - self._read - self._lead) % self._step == 0
+        return self._end == self._due
 
     def write(self, samples: FloatArray) -> int:
         """Append samples, at most up to the end of a block; return how many were taken."""
-        pending = (self._end - self._read - self._lead) % self._step
-        count = min(len(samples), self._step - pending)
-        if self._end + count > len(self._buffer):
-            kept = self._buffer[self._read : self._end].copy()
-            self._buffer[: len(kept)] = kept
-            self._read, self._end = 0, len(kept)
-        self._buffer[self._end : self._end + count] = samples[:count]
-        self._end += count
+        if self._end == self._due:
+            self._due += self._step
+            if self._due > len(self._buffer):
+                self._move_to_front()
+        count = min(len(samples), self._due - self._end)
+        end = self._end + count
+        self._buffer[self._end : end] = samples[:count]
+        self._end = end
         return count
 
     def newest(self) -> FloatArray:
@@ -64,3 +65,10 @@ class Framer:
     def skip(self) -> None:
         """Drop the oldest unread block."""
         self._read += self._step
+
+    def _move_to_front(self) -> None:
+        kept = self._buffer[self._read : self._end].copy()
+        self._buffer[: len(kept)] = kept
+        self._end -= self._read
+        self._due -= self._read
+        self._read = 0

@@ -4,22 +4,29 @@ Models can be shared by many streams; the state belongs to the caller.
 """
 
 import importlib
+import importlib.util
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
+from kwspot.bound_state import BoundState
 from kwspot.errors import ModelError
 from kwspot.features import FloatArray
-from kwspot.modelfile import METADATA_KEY, ModelInfo, parse_info
+from kwspot.modelfile import METADATA_KEY, SAMPLES_KEY, ModelInfo, parse_info
 
-ModelState = list[FloatArray]
+ModelState = list[npt.NDArray[Any]]
+Shapes = dict[str, tuple[int, ...]]  # of a graph's inputs or outputs, by name
+# The packages that run .tflite files, by name, the newest first.
+LITERT = {"ai_edge_litert": "LiteRT", "tflite_runtime": "tflite-runtime"}
 
 
 class Model(Protocol):
     """What the detector needs of a back end."""
 
     info: ModelInfo
+    runtime: str  # what runs it, with its version
 
     def fresh_state(self) -> ModelState:
         """Return the state of a stream that has heard nothing."""
@@ -41,52 +48,92 @@ class OnnxModel:
             raise ModelError(f"there is no model file {path}")
         self._session = _open_session(path)
         metadata = self._session.get_modelmeta().custom_metadata_map
+        if SAMPLES_KEY in metadata:
+            raise ModelError(
+                f"{path} takes samples, for programs in other languages: "
+                "give kwspot the file without the front end"
+            )
         if METADATA_KEY not in metadata:
             raise ModelError(
-                f"{path} is an ONNX model without kwspot metadata: export it with `kwspot train`"
+                f"{path} is an ONNX model without kwspot metadata: export it with `kwspot export`"
             )
         self.info = parse_info(metadata[METADATA_KEY], str(path))
-        _check_graph(self._session, self.info, path)
-        self._state_inputs = [state.input for state in self.info.states]
-        self._outputs = ["posteriors", *(state.output for state in self.info.states)]
+        self.runtime = f"ONNX Runtime {_onnxruntime_version()}"
+        inputs = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
+        outputs = {node.name: tuple(node.shape) for node in self._session.get_outputs()}
+        check_graph(inputs, outputs, self.info, path)
 
     def fresh_state(self) -> ModelState:
         """Return the state of a stream that has heard nothing: zeros."""
         return [np.zeros(state.shape, np.float32) for state in self.info.states]
 
     def step(self, features: FloatArray, state: ModelState) -> tuple[FloatArray, ModelState]:
-        """Run one step: features (frames_per_step, F) -> posteriors (outputs_per_step, K)."""
-        feed = dict(zip(self._state_inputs, state, strict=True))
-        feed["features"] = features
-        posteriors, *next_state = self._session.run(self._outputs, feed)
-        return posteriors, next_state
+        """Run one step: features (frames_per_step, F) -> posteriors (outputs_per_step, K).
+
+        A state that a step returned is spent by the next one: its memory is used again.
+        """
+        if not isinstance(state, BoundState):
+            state = BoundState(self._session, self.info, state)
+        return state.step(features), state
 
 
 def shipped_models() -> list[str]:
     """Return the names of the models that are installed with kwspot."""
-    return sorted(file.stem for file in _models_folder().glob("*.onnx"))
+    files = _models_folder().iterdir()
+    return sorted({file.stem for file in files if file.suffix in (".onnx", ".tflite")})
 
 
-def load_model(name: str | Path) -> OnnxModel:
-    """Load a model by path, or by the name of one that is installed with kwspot.
+def find_model(name: str | Path) -> Path:
+    """Return the file of a model: a path as it is, or that of a model installed with kwspot.
 
-    Raises ModelError as OnnxModel does, and for a name that is neither.
+    Of an installed model that is there in both formats, the .tflite file is chosen where LiteRT is
+    installed: it starts faster, steps faster and takes less memory. Raises ModelError for a name
+    that is neither a path nor installed.
     """
     path = Path(name)
     if path.suffix or path.parent != Path():
-        return OnnxModel(path)
+        return path
     shipped = shipped_models()
     if str(name) not in shipped:
         raise ModelError(
-            f"no model is called {str(name)!r}: give a path to an .onnx file, "
+            f"no model is called {str(name)!r}: give a path to an .onnx or .tflite file, "
             f"or one of those installed ({', '.join(shipped)})"
         )
-    return OnnxModel(_models_folder() / f"{name}.onnx")
+    onnx, tflite = (_models_folder() / f"{name}{suffix}" for suffix in (".onnx", ".tflite"))
+    light = any(map(importlib.util.find_spec, LITERT))
+    return tflite if tflite.exists() and (light or not onnx.exists()) else onnx
+
+
+def load_model(name: str | Path, *, check: bool = False) -> Model:
+    """Load a model by path, or by the name of one that is installed with kwspot (`find_model`).
+
+    LiteRT runs .tflite files, ONNX Runtime all others. With `check` the model must first pass the
+    self-test in its file, a few milliseconds: kernels of some runtimes have been wrong on some
+    boards. Raises ModelError for a file that cannot be used or fails the test.
+    """
+    path = find_model(name)
+    if path.suffix == ".tflite":
+        from kwspot.tflite_model import TfliteModel
+
+        model: Model = TfliteModel(path)
+    else:
+        model = OnnxModel(path)
+    if check:
+        from kwspot.selftest import require
+
+        require(model)
+    return model
 
 
 def _models_folder() -> Path:
     # Not importlib.resources, which costs 2 MB and 10 ms: installed packages are plain folders.
     return Path(importlib.import_module("kwspot.models").__path__[0])
+
+
+def _onnxruntime_version() -> str:
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
 
 
 def _open_session(path: Path):  # type: ignore[no-untyped-def]  # onnxruntime has no types
@@ -115,16 +162,10 @@ def _open_session(path: Path):  # type: ignore[no-untyped-def]  # onnxruntime ha
         raise ModelError(f"{path} is not a model that ONNX Runtime can load: {reason}") from error
 
 
-def _check_graph(session, info: ModelInfo, path: Path) -> None:  # type: ignore[no-untyped-def]
-    """Hold the graph's inputs and outputs against the metadata."""
-    inputs = {node.name: tuple(node.shape) for node in session.get_inputs()}
-    outputs = {node.name: tuple(node.shape) for node in session.get_outputs()}
-    expected_inputs: dict[str, tuple[int, ...]] = {
-        "features": (info.frames_per_step, info.front_end.mels)
-    }
-    expected_outputs: dict[str, tuple[int, ...]] = {
-        "posteriors": (info.outputs_per_step, len(info.keywords))
-    }
+def check_graph(inputs: Shapes, outputs: Shapes, info: ModelInfo, path: Path) -> None:
+    """Hold a graph against the metadata; raise ModelError where they differ."""
+    expected_inputs: Shapes = {"features": (info.frames_per_step, info.front_end.mels)}
+    expected_outputs: Shapes = {"posteriors": (info.outputs_per_step, len(info.keywords))}
     if info.embedding:
         expected_outputs["embedding"] = (info.outputs_per_step, info.embedding)
     for state in info.states:

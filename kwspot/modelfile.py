@@ -1,7 +1,7 @@
 """What a model file says of itself: one JSON text in the file, from which the runtime takes all.
 
-In ONNX it is the metadata property `kwspot`. A file that says nothing, or something that this
-runtime cannot do, is refused in one sentence.
+In ONNX it is the metadata property `kwspot`, in TFLite the metadata entry of that name. A file that
+says nothing, or something that this runtime cannot do, is refused in one sentence.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from kwspot.features import SAMPLE_RATE, FrontEnd
 from kwspot.records import read_record
 
 METADATA_KEY = "kwspot"
+SAMPLES_KEY = "kwspot-samples"  # of files that begin with samples, for other languages
 FORMAT = 1
 SENSITIVITIES = ("low", "medium", "high")
 
@@ -67,6 +68,21 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class SelfTest:
+    """What a model answers to features that every machine makes alike (`kwspot.selftest`).
+
+    `fingerprint` tells those features, `posteriors` are the (U * K) of their last step, `states`
+    the mean absolute value of what each state then stores. Each may be off by the share
+    `tolerance`.
+    """
+
+    fingerprint: str
+    posteriors: tuple[float, ...]
+    states: tuple[float, ...]
+    tolerance: float
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """All that a model file says of itself. Letters: T frames, F mel bands, U outputs, K keywords.
 
@@ -86,6 +102,7 @@ class ModelInfo:
     decision: Decision = field(default_factory=Decision)
     front_end: FrontEnd = field(default_factory=FrontEnd)
     embedding: int = 0
+    self_test: SelfTest | None = None
 
     @property
     def step_samples(self) -> int:
@@ -98,9 +115,12 @@ class ModelInfo:
         return self.step_samples // self.outputs_per_step
 
 
-def dump_info(info: ModelInfo) -> str:
-    """Write model information as JSON."""
-    return json.dumps(dataclasses.asdict(info), indent=1, sort_keys=True)
+def dump_info(info: ModelInfo, indent: int | None = None) -> str:
+    """Write model information as JSON, on one line without `indent`."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(
+        dataclasses.asdict(info), indent=indent, separators=separators, sort_keys=True
+    )
 
 
 def parse_info(text: str, where: str) -> ModelInfo:

@@ -1,7 +1,7 @@
 """Measures one engine in this process, started for nothing else, and prints one JSON line.
 
 ```
-start -> load -> score the audio until a score comes out -> hear it again, step by step, timed
+start -> load -> score the audio until a score comes out -> hear it again, call by call, timed
 ```
 
 Imports nothing but a little of the standard library, so that engines other than kwspot can be
@@ -21,27 +21,27 @@ BYTES_PER_SECOND = 32_000  # 16 kHz int16, the audio that every engine is given
 def measure(
     score: Callable[[bytes], bool],
     hear: Callable[[bytes], object],
-    step_seconds: float,
+    chunk_seconds: float,
     pcm: str,
     started: float,
 ) -> None:
     """Measure a loaded engine on the raw PCM file `pcm` and print what `kwspot.bench.Cost` holds.
 
-    `hear` takes the next step of the stream, as an application would call it; `score` does the same
-    and tells whether a score has come out. `started` is the monotonic clock just before this
+    `hear` takes the next chunk of the stream, as an application would call it; `score` does the
+    same and tells whether a score has come out. `started` is the monotonic clock just before this
     process was started. The file is read as it is needed, and reading is not in the figures.
     """
-    step_bytes = 2 * round(step_seconds * BYTES_PER_SECOND / 2)
+    chunk_bytes = 2 * round(chunk_seconds * BYTES_PER_SECOND / 2)
     start_ms = None
     with open(pcm, "rb") as audio:
-        while len(block := audio.read(step_bytes)) == step_bytes:
+        while len(block := audio.read(chunk_bytes)) == chunk_bytes:
             if score(block):
                 start_ms = 1000 * (time.monotonic() - started)
                 break
     walls = array("d")
     cpu = 0.0
     with open(pcm, "rb") as audio:
-        while len(block := audio.read(step_bytes)) == step_bytes:
+        while len(block := audio.read(chunk_bytes)) == chunk_bytes:
             cpu_before, wall_before = time.process_time(), time.perf_counter()
             hear(block)
             walls.append(time.perf_counter() - wall_before)
@@ -51,10 +51,10 @@ def measure(
     import json
 
     if not walls:
-        refuse(f"the audio is shorter than one step of {step_seconds:g} s")
-    seconds = step_seconds * len(walls)
+        refuse(f"the audio is shorter than one chunk of {chunk_seconds:g} s")
+    seconds = chunk_seconds * len(walls)
     figures = {
-        "step_ms": 1000 * step_seconds,
+        "chunk_ms": 1000 * chunk_seconds,
         "cpu_ms_per_s": 1000 * cpu / seconds,
         "rtf": sum(walls) / seconds,
         "p50_us": 1e6 * _percentile(walls, 50),
@@ -72,12 +72,15 @@ def refuse(sentence: str) -> NoReturn:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure a kwspot model: `python -m kwspot.stopwatch MODEL VAD PCM STARTED`."""
+    """Measure a kwspot model: `python -m kwspot.stopwatch MODEL VAD CHUNK_MS PCM STARTED`.
+
+    A CHUNK_MS of 0 is a step of the model.
+    """
     import numpy as np
 
     from kwspot import KeywordDetector, KwspotError
 
-    model, vad, pcm, started = arguments
+    model, vad, chunk_ms, pcm, started = arguments
     try:
         detector = KeywordDetector(model, vad=vad)
     except KwspotError as error:
@@ -90,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
         detector.process(np.frombuffer(block, np.int16))
 
     step = detector.info.step_samples / detector.info.front_end.sample_rate
-    measure(score, hear, step, pcm, float(started))
+    measure(score, hear, float(chunk_ms) / 1000 or step, pcm, float(started))
 
 
 def _percentile(values: Sequence[float], percent: float) -> float:

@@ -1,11 +1,16 @@
 """What several tests share: one tiny model file, written once."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from tiny import write_model
 
 from kwspot.model import OnnxModel
+
+# Scripts of their own, not a package.
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path += [str(BENCHMARKS / "boards"), str(BENCHMARKS / "roofline")]
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,6 @@
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -170,6 +173,26 @@ def test_listening_starts_a_new_stream_and_hears_it_to_the_end(tiny_model: OnnxM
 
 def test_no_samples_are_no_error(tiny_model: OnnxModel) -> None:
     assert KeywordDetector(tiny_model).process(np.zeros(0, np.int16)) == []
+
+
+@pytest.mark.parametrize("vad", ["off", "webrtc", "energy"])
+def test_nothing_that_a_step_allocates_stays(tiny_model: OnnxModel, vad: str) -> None:
+    detector = KeywordDetector(tiny_model, vad=vad, threshold=1.0)
+    steps = as_int16(words(4.0, seed=3))[: 49 * 1280].reshape(-1, 1280)
+
+    def hear() -> int:
+        for step in steps:
+            detector.process(step)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        held = [hear() for _ in range(8)]
+    finally:
+        tracemalloc.stop()
+    # What leaks grows in every pass of 49 steps; the list here takes an integer a pass, 32 bytes.
+    assert min(np.diff(held)) < 49
 
 
 @pytest.mark.slow

@@ -24,6 +24,31 @@ def test_a_step_takes_features_and_state_and_returns_both(tiny_model: OnnxModel)
     assert all(not s.any() for s in state), "the caller's state was written to"
 
 
+def test_a_state_given_twice_gives_the_same_while_it_is_fresh(tiny_model: OnnxModel) -> None:
+    features, fresh = np.ones((8, 40), np.float32), tiny_model.fresh_state()
+    first, _ = tiny_model.step(features, fresh)
+    kept = first.copy()
+    again, after = tiny_model.step(features, fresh)
+    np.testing.assert_array_equal(again, first)
+    tiny_model.step(3 * features, after)
+    np.testing.assert_array_equal(first, kept)  # posteriors are the caller's own
+
+
+def test_steps_are_those_of_the_session_without_bound_memory(tiny_model: OnnxModel) -> None:
+    rng, state = np.random.default_rng(1), tiny_model.fresh_state()
+    names = [s.input for s in INFO.states]
+    outputs = ["posteriors", *(s.output for s in INFO.states)]
+    plain = tiny_model.fresh_state()
+    for _ in range(5):
+        features = rng.normal(10, 3, (8, 40)).astype(np.float32)
+        feed = dict(zip(names, plain, strict=True)) | {"features": features}
+        expected, *plain = tiny_model._session.run(outputs, feed)
+        posteriors, state = tiny_model.step(features, state)
+        np.testing.assert_array_equal(posteriors, expected)
+        for ours, theirs in zip(state, plain, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 def test_an_output_depends_on_its_receptive_field_and_no_more(tiny_model: OnnxModel) -> None:
     rng = np.random.default_rng(1)
     frames = rng.normal(10, 3, (80, 40)).astype(np.float32)

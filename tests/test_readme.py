@@ -1,6 +1,8 @@
 """What the README shows works as it stands."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +70,13 @@ def test_the_public_surface_is_this_list() -> None:
         "shipped_models",
     ]
     assert all(hasattr(kwspot, name) for name in kwspot.__all__)
+
+
+def test_a_detector_that_is_fed_arrays_starts_without_sources():
+    script = (
+        "import sys, kwspot; assert not {'kwspot.microphone', 'kwspot.sources'} & {*sys.modules}"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(AttributeError, match="no attribute 'Radio'"):
+        kwspot.Radio  # noqa: B018

@@ -167,7 +167,8 @@ def smoothed_scores(network: Network, features: Features) -> FloatArray:
         heard = torch.from_numpy(features[4 * begin : 4 * end].astype(np.float32))
         posteriors = network.logits(heard[None])[0, start - begin :].softmax(dim=1)[:, column]
         parts.append(finite(posteriors, "logits"))
-    return Smoother(SMOOTHING, 1)(np.concatenate(parts)[:, None])[:, 0]
+    smoothed = Smoother(SMOOTHING, 1)(np.concatenate(parts)[:, None])
+    return np.array(smoothed, np.float32)[:, 0]
 
 
 def in_noise(clips: Sequence[Clip], material: Material) -> Iterator[FloatArray]:

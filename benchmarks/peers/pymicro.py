@@ -1,36 +1,34 @@
-"""Measures pymicro-wakeword in its own environment: `python pymicro.py PCM STARTED`."""
+"""pymicro-wakeword, which runs microWakeWord's models on a computer. Fed as in its README."""
 
-import sys
+import json
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2] / "kwspot"))  # the stopwatch alone, not the package
-
+import pymicro_wakeword
+from adapter import Heard, main
 from pymicro_wakeword import MicroWakeWord, MicroWakeWordFeatures, Model
-from stopwatch import measure
-
-STEP_SECONDS = 0.08  # as kwspot's, so that times a step compare
-CHUNK_BYTES = 320  # 10 ms, as its README feeds it
-
-engine = MicroWakeWord.from_builtin(Model.ALEXA)
-front_end = MicroWakeWordFeatures()
-frames_heard = 0
 
 
-def hear(step: bytes) -> None:
-    """Do as its README does."""
-    for start in range(0, len(step), CHUNK_BYTES):
-        for features in front_end.process_streaming(step[start : start + CHUNK_BYTES]):
-            engine.process_streaming(features)
+def load(sweep: bool) -> Heard:
+    """Load "alexa"; the score is the mean over its window, which its threshold is held against."""
+    engine, front_end = MicroWakeWord.from_builtin(Model.ALEXA), MicroWakeWordFeatures()
+    config = Path(pymicro_wakeword.__file__).parent / "models" / "alexa.json"
+    frames = 0
+    latest: float | None = None
+
+    def hear(hop: bytes) -> float | None:
+        nonlocal frames, latest
+        for features in front_end.process_streaming(hop):
+            frames += 1
+            score = engine.process_streaming_prob(features)
+            # Between two runs of its model, and before its window of scores is full, it says 0.
+            full = frames >= engine.stride * engine.sliding_window_size
+            if full and score is not None and frames % engine.stride == 0:
+                latest = float(score)
+        return latest
+
+    model = json.loads(config.read_text(encoding="utf-8"))["model"]
+    threshold = engine.probability_cutoff
+    return Heard(hear, hop=160, hops=8, threshold=threshold, files=[config.parent / model])
 
 
-def score(step: bytes) -> bool:
-    """Hear a step, and tell whether its window of probabilities is full: before it says 0.0."""
-    global frames_heard
-    for start in range(0, len(step), CHUNK_BYTES):
-        for features in front_end.process_streaming(step[start : start + CHUNK_BYTES]):
-            engine.process_streaming_prob(features)
-            frames_heard += 1
-    return frames_heard >= engine.stride * engine.sliding_window_size
-
-
-measure(score, hear, STEP_SECONDS, pcm=sys.argv[1], started=float(sys.argv[2]))
+main(load)

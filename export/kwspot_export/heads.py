@@ -134,7 +134,8 @@ class StreamingPooled(nn.Module):
     def __init__(self, encoder: Encoder, heads: PooledHeads | None) -> None:
         super().__init__()
         self.encoder, self.heads, self.width = encoder.streaming(), heads, encoder.width
-        # A product with this matrix averages all outputs of a step at once.
+        # A layer with these weights averages all outputs of a step at once. It is no product from
+        # the left: LiteRT 2.3 gets int8 products wrong whose left side is constant.
         ago = torch.arange(OUTPUTS_PER_STEP)[:, None] + POOL - 1
         ago = ago - torch.arange(POOL - 1 + OUTPUTS_PER_STEP)
         self.register_buffer("averages", ((ago >= 0) & (ago < POOL)) / POOL)
@@ -147,7 +148,7 @@ class StreamingPooled(nn.Module):
         """Run one step."""
         hidden, *next_states = self.encoder(features, *states[:-1])
         recent = torch.cat([states[-1], hidden])
-        pooled = self.averages @ recent
+        pooled = functional.linear(recent.T, self.averages).T
         outputs = (pooled,) if self.heads is None else self.heads.report(pooled)
         return (*outputs, *next_states, recent[OUTPUTS_PER_STEP:])
 

@@ -73,6 +73,16 @@ class Terms:
     task: str = ""  # whose turn it is
 
 
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Read weights into a net; raise TrainingError for a file that does not hold them."""
+    try:
+        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except OSError as error:
+        raise TrainingError(f"cannot read the weights {path}: {error.strerror}") from error
+    except Exception as error:  # torch.load raises whatever a damaged file makes it stumble over
+        raise TrainingError(f"{path} does not hold the weights of the recipe's net") from error
+
+
 def rate(step: int, steps: int, warm_up: int) -> float:
     """Warm up linearly, then fall along half a cosine to a hundredth."""
     if step < warm_up:

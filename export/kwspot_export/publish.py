@@ -14,7 +14,8 @@ import torch
 
 from kwspot.features import SAMPLE_RATE
 from kwspot.modelfile import FORMAT, Keyword, ModelInfo, OperatingPoint, Provenance
-from kwspot_export.onnx_export import export_onnx, state_specs
+from kwspot_export.onnx_export import export_onnx
+from kwspot_export.parity import state_specs
 from kwspot_export.recipe import Recipe, Transformer
 from kwspot_export.student import FRAMES_PER_STEP, OUTPUTS_PER_STEP, FrameNet
 from kwspot_export.train import Run

@@ -33,6 +33,10 @@ Hears no keyword: an encoder to build on. Licence of the weights: {recipe.licenc
 {encoder.width} values; \
 streamed outputs of torch and ONNX Runtime differ by at most {difference:.1g}.
 
+Made by `kwspot distill --recipe export/recipes/{recipe.name}.toml --data DIR --teachers DIR`, \
+{recipe.pace.steps} steps of {recipe.pace.batch} segments. To begin a word of one's own with it: \
+`kwspot train --encoder RUN/encoder.pt`.
+
 ## Heard in training
 
 | source | licence | clips | hours |

@@ -15,7 +15,8 @@ from kwspot.modelfile import FORMAT, Keyword, ModelInfo, Provenance
 from kwspot_export.corpus import Corpus
 from kwspot_export.examples import BACKGROUND
 from kwspot_export.finetune import Finetuning
-from kwspot_export.onnx_export import export_onnx, state_specs
+from kwspot_export.onnx_export import export_onnx
+from kwspot_export.parity import state_specs
 from kwspot_export.publish import operating_points, versions
 from kwspot_export.publish_encoder import data_rows
 from kwspot_export.recipe import RecipeError
@@ -36,12 +37,20 @@ RELEASE_SECONDS = 1.0  # after a word's end in which it still counts as heard
 def publish_joint(job: Finetuning, name: str, path: Path) -> ModelInfo:
     """Calibrate and export a fine-tuned net to `path` as `name`, and its card beside it (.md)."""
     scores = calibrate(job)
+    info = describe_joint(job, name, scores)
+    difference = export_onnx(job.net, info, path)
+    path.with_suffix(".md").write_text(_card(job, info, scores, difference), encoding="utf-8")
+    return info
+
+
+def describe_joint(job: Finetuning, name: str, scores: dict[str, Score]) -> ModelInfo:
+    """Put together what the model file will say of itself."""
     recipe, net = job.recipe, job.net.cpu().eval()
     keywords = tuple(
         Keyword(word, operating_points(score, recipe.false_alarms_per_hour), _seconds(job, word))
         for word, score in scores.items()
     )
-    info = ModelInfo(
+    return ModelInfo(
         format=FORMAT,
         name=name,
         keywords=keywords,
@@ -59,9 +68,6 @@ def publish_joint(job: Finetuning, name: str, path: Path) -> ModelInfo:
         front_end=recipe.front_end,
         embedding=recipe.speakers.size if recipe.speakers else 0,
     )
-    difference = export_onnx(net, info, path)
-    path.with_suffix(".md").write_text(_card(job, info, scores, difference), encoding="utf-8")
-    return info
 
 
 @torch.no_grad()

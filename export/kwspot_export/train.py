@@ -32,7 +32,7 @@ from kwspot_export.batches import Batch, Composer, Hard, draw_pools
 from kwspot_export.corpus import Corpus
 from kwspot_export.encoder_file import begin_encoder
 from kwspot_export.frontend import LogMel
-from kwspot_export.loop import TrainingError, rate
+from kwspot_export.loop import TrainingError, load_weights, rate
 from kwspot_export.objectives.keyword import frame_cross_entropy, max_pooling
 from kwspot_export.recipe import Recipe
 from kwspot_export.spec_augment import spec_augment
@@ -223,8 +223,12 @@ class Run:
 
     def best_net(self) -> FrameNet:
         """Load the best weights of the run, ready for export."""
+        return self.load_net(self.folder / "best.pt")
+
+    def load_net(self, weights: Path) -> FrameNet:
+        """Load weights of the run; raise TrainingError for a file that does not hold them."""
         net = copy.deepcopy(self.average).cpu().eval()
-        net.load_state_dict(torch.load(self.folder / "best.pt", map_location="cpu"))
+        load_weights(net, weights)
         return net
 
     @cached_property

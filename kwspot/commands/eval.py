@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import importlib.resources
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from kwspot.commands.listen import add_detector_arguments
 from kwspot.errors import KwspotError
 from kwspot.evaluation import Options, evaluate
 from kwspot.manifest import ROLES, read_manifests
-from kwspot.model import load_model
+from kwspot.model import find_model, load_model
 from kwspot.report import Origin, json_report, markdown_report, text_report
 from kwspot.streams import parse_condition
 
@@ -52,12 +51,13 @@ def run(args: argparse.Namespace) -> int:
         refractory=args.refractory,
         seed=args.seed,
     )
-    for path in (args.output, args.markdown):
-        if path is not None and not path.parent.is_dir():
-            raise KwspotError(f"cannot write {path}: there is no folder {path.parent}")
-    model = load_model(args.model)
+    for file in (args.output, args.markdown):
+        if file is not None and not file.parent.is_dir():
+            raise KwspotError(f"cannot write {file}: there is no folder {file.parent}")
+    path = find_model(args.model)
+    model = load_model(path)
     # Hashed now: hours later, the file may be another one.
-    origin = Origin(model.info.name, _sha256(args.model), machine())
+    origin = Origin(model.info.name, hashlib.sha256(path.read_bytes()).hexdigest(), machine())
     clips = read_manifests(args.manifest)
     with _Counter() as counter:
         result = evaluate(model, clips, options, counter.show)
@@ -97,14 +97,6 @@ def _seed(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
-
-
-def _sha256(model: str) -> str:
-    path = Path(model)
-    if not path.suffix and path.parent == Path():  # the name of an installed model
-        installed = importlib.resources.files("kwspot.models") / f"{model}.onnx"
-        return hashlib.sha256(installed.read_bytes()).hexdigest()
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,9 +1,13 @@
-"""Show what a model file says of itself."""
+"""Show what a model file says of itself, and whether this machine computes it rightly.
+
+With --check the exit status is 1 where the self-test in the file differs by too much.
+"""
 
 import argparse
 
 from kwspot.model import load_model, shipped_models
 from kwspot.modelfile import SENSITIVITIES, dump_info
+from kwspot.selftest import judge
 
 HELP = "show what a model file says of itself"
 
@@ -14,16 +18,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", help="model file or name; none lists the installed ones"
     )
     parser.add_argument("--json", action="store_true", help="print the metadata as JSON")
+    parser.add_argument(
+        "--check", action="store_true", help="run the self-test in the file, or in all installed"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the model's description."""
+    """Print the model's description, or the result of its self-test."""
+    if args.check:
+        return _check([args.model] if args.model else shipped_models())
     if args.model is None:
         print("\n".join(shipped_models()))
         return 0
     info = load_model(args.model).info
     if args.json:
-        print(dump_info(info))
+        print(dump_info(info, indent=1))
         return 0
     front_end, source = info.front_end, info.provenance
     step_ms = 1000 * info.step_samples / front_end.sample_rate
@@ -49,3 +58,18 @@ def run(args: argparse.Namespace) -> int:
                 f"{point.false_alarms_per_hour:g} false alarms an hour on validation streams"
             )
     return 0
+
+
+def _check(names: list[str]) -> int:
+    """Run self-tests and say how they went; return the exit status."""
+    status = 0
+    for name in names:
+        model = load_model(name)
+        verdict = judge(model)
+        said = "ok, differs" if verdict.right else "WRONG, differs"
+        print(
+            f"{name}: {said} by {verdict.difference:.2g} (allowed {verdict.allowed:g}), "
+            f"{model.runtime}"
+        )
+        status |= not verdict.right
+    return status

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from kwspot_export import neighbours
 from kwspot_export.engines import SpeechError, held_out, open_engine
 from kwspot_export.engines.espeak import VARIANTS, Espeak
 from kwspot_export.synthesis import VALIDATED, Line, synthesise
 from toy import assert_one_sentence
 
+from kwspot.cli import main
 from kwspot.manifest import read_manifest
 
 # Stands in for the program: hums a tone whose pitch is the voice's, is silent when told to hush.
@@ -108,6 +110,19 @@ def test_a_folder_of_other_engines_or_another_seed_is_refused(tmp_path: Path) ->
     with pytest.raises(SpeechError, match="another seed") as caught:
         synthesise([Line("go", 1, "tts")], ["espeak-ng"], tmp_path / "out", seed=2)
     assert_one_sentence(caught.value)
+
+
+def test_the_command_says_phrases_and_their_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(neighbours, "neighbours", lambda phrase, count: ["stop", "slow", "low"])
+    arguments = ["synthesise", "go", "slow", "--clips", "2", "--neighbours", "3"]
+    assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
+    manifest = Path(capsys.readouterr().out.strip())
+    names = sorted({clip.name.rsplit("/", 1)[0] for clip in read_manifest(manifest)})
+    assert names == ["near/low", "near/stop", "tts/go", "tts/slow"]
+    assert main(["synthesise", "!?", "--output", str(tmp_path / "other")]) == 2
+    assert "no word" in capsys.readouterr().err
 
 
 def test_what_is_no_engine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

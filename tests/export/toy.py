@@ -15,7 +15,7 @@ import torch
 from kwspot_export.augment import Conditions
 from kwspot_export.corpus import Corpus
 from kwspot_export.heads import JointNet
-from kwspot_export.onnx_export import state_specs
+from kwspot_export.parity import state_specs
 from kwspot_export.recipe import Recipe, Student, Transformer
 from kwspot_export.student import ConvEncoder, FrameNet
 from kwspot_export.train import Run

@@ -1,0 +1,187 @@
+"""What a model's file format costs: bytes, parity, recall and false alarms, a row a format.
+
+```
+python benchmarks/formats.py --data DIR        measures; writes results/formats.json and .md
+python benchmarks/formats.py --render          writes formats.md again
+```
+
+Parity is of the posteriors over the stream of clean test keywords, against the float ONNX file.
+Recall and false alarms are those of `kwspot eval` with the model's own threshold. Rows that are in
+formats.json with the hash of today's file are kept.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kwspot.bench import machine
+from kwspot.evaluation import Options, evaluate
+from kwspot.features import FloatArray, LogMel
+from kwspot.framer import Framer
+from kwspot.manifest import Clip, read_manifests
+from kwspot.model import Model, load_model
+from kwspot.modelfile import ModelInfo
+from kwspot.records import read_record
+from kwspot.selftest import judge
+from kwspot.streams import Condition, choose_material, parse_condition, positive_stream
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "formats.json"
+MODELS = ("alexa",)
+FORMATS = {  # in the order of the table: the first is what the others are held against
+    "ONNX float": "{}.onnx",
+    "ONNX int8": "{}-int8.onnx",
+    "TFLite float": "{}.tflite",
+    "TFLite int8": "{}-int8.tflite",
+}
+CONDITIONS = ("clean", "babble:10")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file. `largest` and `mean` are differences of posteriors from the float ONNX file's."""
+
+    model: str
+    format: str
+    sha256: str
+    runtime: str
+    size: int
+    largest: float
+    mean: float
+    self_test: float
+    clips: int
+    hits: dict[str, int]  # by condition
+    false_alarms: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows, and in words where and by which kwspot the last of them was measured."""
+
+    where: str
+    rows: tuple[Row, ...]
+
+
+def main() -> None:
+    """Measure or render."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, help="folder with manifest_real.csv")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="JSON; the table goes next")
+    parser.add_argument("--render", action="store_true", help="write the table again")
+    args = parser.parse_args()
+    if args.data is None and not args.render:
+        parser.error("--data or --render is needed")
+    known = _read(args.output)
+    if not args.render:
+        clips = read_manifests([args.data / "manifest_real.csv"])
+        for model in MODELS:
+            features = None
+            for name, pattern in FORMATS.items():
+                path = ROOT / "models" / pattern.format(model)
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                if any(row.sha256 == digest for row in known.rows):
+                    continue
+                if features is None:
+                    float_path = ROOT / "models" / FORMATS["ONNX float"].format(model)
+                    reference = load_model(float_path)
+                    features = _features(clips, reference.info)
+                    expected = _posteriors(reference, features)
+                row = _measure(path, model, name, clips, features, expected)
+                kept = [r for r in known.rows if (r.model, r.format) != (model, name)]
+                known = Report(_where(), (*kept, row))
+                args.output.write_text(json.dumps(dataclasses.asdict(known), indent=1) + "\n")
+    args.output.with_suffix(".md").write_text(_table(known), encoding="utf-8")
+
+
+def _read(path: Path) -> Report:
+    if not path.exists():
+        return Report(_where(), ())
+    return read_record(Report, json.loads(path.read_text()), str(path), ValueError)
+
+
+def _where() -> str:
+    place = machine()
+    return (
+        f"{place.cpu}, {place.system}, Python {place.python}, numpy {place.numpy}, "
+        f"kwspot {place.kwspot} at {place.commit}, {place.date}"
+    )
+
+
+def _measure(
+    path: Path,
+    model: str,
+    name: str,
+    clips: list[Clip],
+    features: list[FloatArray],
+    expected: FloatArray,
+) -> Row:
+    loaded = load_model(path)
+    difference = np.abs(_posteriors(loaded, features) - expected)
+    options = Options(conditions=tuple(parse_condition(text) for text in CONDITIONS))
+    result = evaluate(loaded, clips, options)
+    return Row(
+        model=model,
+        format=name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        runtime=loaded.runtime,
+        size=path.stat().st_size,
+        largest=float(difference.max()),
+        mean=float(difference.mean()),
+        self_test=judge(loaded).difference,
+        clips=result.recalls[0].clips,
+        hits={recall.condition: recall.hits for recall in result.recalls},
+        false_alarms=len(result.false_alarms.events),
+        hours=result.false_alarms.hours,
+    )
+
+
+def _features(clips: list[Clip], info: ModelInfo) -> list[FloatArray]:
+    """Compute the features of the stream of clean keywords, step by step."""
+    material = choose_material(clips, info.keywords[0].label, "test")
+    front_end, log_mel = info.front_end, LogMel(info.front_end)
+    framer = Framer(front_end.window - front_end.hop, info.step_samples, 1)
+    steps = []
+    for _, samples in positive_stream(material, Condition("clean"), 0):
+        while len(samples):
+            samples = samples[framer.write(samples) :]
+            if framer.blocks:
+                steps.append(log_mel(framer.read()).copy())
+    return steps
+
+
+def _posteriors(model: Model, features: list[FloatArray]) -> FloatArray:
+    state, outputs = model.fresh_state(), []
+    for step in features:
+        posteriors, state = model.step(step, state)
+        outputs.append(posteriors)
+    return np.concatenate(outputs)
+
+
+def _table(report: Report) -> str:
+    order = list(FORMATS)
+    lines = [
+        "| model | format | kB | posteriors differ by at most | on average "
+        "| recall clean, % | in 10 dB babble, % | false alarms an hour | run by |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in sorted(report.rows, key=lambda row: (row.model, order.index(row.format))):
+        recalls = " | ".join(f"{100 * row.hits[c] / row.clips:.1f}" for c in CONDITIONS)
+        lines.append(
+            f"| {row.model} | {row.format} | {row.size / 1000:.1f} | {row.largest:.2g} "
+            f"| {row.mean:.2g} | {recalls} "
+            f"| {row.false_alarms / row.hours:.2f} ({row.false_alarms} in {row.hours:.2f} h) "
+            f"| {row.runtime} |"
+        )
+    lines += ["", f"Recall of {report.rows[0].clips} test clips. {report.where}."]
+    lines += ["", "Made by `python benchmarks/formats.py --data DIR`."]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from kwspot_export import formats
+from kwspot_export.commands import export
+from kwspot_export.distill_recipe import read_finetune_recipe
+from kwspot_export.finetune import Finetuning
+from kwspot_export.formats import FORMATS, finished_run
+from kwspot_export.student import FRAMES_PER_STEP
+from kwspot_export.train import Run
+from toy_distill import finetune_text
+
+from kwspot.cli import main
+from kwspot.model import load_model
+
+
+def command(run: Run, recipe_path: Path, data: Path, output: Path, *more: str) -> int:
+    arguments = ["export", "--checkpoint", run.folder, "--recipe", recipe_path, "--data", data]
+    return main([*map(str, arguments), "--output-dir", str(output), *more])
+
+
+def test_a_run_becomes_a_model_file(
+    finished: Run,
+    recipe_path: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(finished, recipe_path, data, tmp_path) == 0
+    assert re.fullmatch(r".*toy.onnx  [\d.]+ kB  differs .* \S+\n", capsys.readouterr().out)
+    info = load_model(tmp_path / "toy.onnx", check=True).info
+    assert info.name == "toy"
+
+
+def test_calibration_is_in_random_order_and_always_the_same(finished: Run) -> None:
+    first, again = (finished_run(finished, finished.folder / "best.pt") for _ in range(2))
+    features = first.calibration.features
+    assert features.shape == (40 * 240, 40)
+    assert len(first.calibration.kept) >= 120 * FRAMES_PER_STEP
+    assert torch.equal(features, again.calibration.features)
+    assert first.info == again.info
+
+
+def test_the_command_knows_every_format() -> None:
+    assert set(export.FORMATS) == set(FORMATS)
+
+
+def test_a_format_that_needs_more_is_said(
+    finished: Run,
+    recipe_path: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None)
+    assert command(finished, recipe_path, data, tmp_path, "--to", "onnx", "tflite") == 2
+    assert "pip install 'kwspot-export[tflite]'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "there are no weights"), (b"", "does not hold"), (b"junk", "does not hold")],
+)
+def test_what_are_no_weights_is_said(
+    content: bytes | None,
+    reason: str,
+    recipe_path: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = tmp_path / "run" / "best.pt"
+    weights.parent.mkdir()
+    if content is not None:
+        weights.write_bytes(content)
+    arguments = ["export", "--checkpoint", weights, "--recipe", recipe_path, "--data", data]
+    assert main([*map(str, arguments), "--output-dir", str(tmp_path / "models")]) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_fine_tuned_net_of_two_outputs_becomes_a_model_file(data: Path, tmp_path: Path) -> None:
+    recipe_path, folder = tmp_path / "words.toml", tmp_path / "runs" / "words"
+    recipe_path.write_text(finetune_text(), encoding="utf-8")
+    job = Finetuning(read_finetune_recipe(recipe_path), data, folder, tmp_path / "runs" / "cache")
+    folder.mkdir(parents=True)
+    torch.save(job.net.state_dict(), folder / "model.pt")
+    arguments = ["export", "--checkpoint", folder, "--recipe", recipe_path, "--data", data]
+    assert main([*map(str, arguments), "--output-dir", str(tmp_path / "models")]) == 0
+    info = load_model(tmp_path / "models" / "words.onnx", check=True).info
+    assert [keyword.label for keyword in info.keywords] == ["beep boop"]
+    assert info.embedding == 6

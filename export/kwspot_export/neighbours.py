@@ -1,0 +1,104 @@
+"""Words and phrases that sound like a phrase: what a model must learn not to hear.
+
+```
+frequent words -> phonemes (espeak-ng) -> distance of phonological features (panphon) -> the nearest
+```
+
+For a phrase of several words each word is exchanged in turn, and each is said alone; for a word,
+two words in a row that sound like it are taken too («jar visit» for «jarvis»).
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from itertools import product
+
+from kwspot.manifest import spoken
+from kwspot_export.engines import SpeechError
+
+FREQUENT = 20_000  # words that are searched
+ROUGH = 600  # words near by plain edit distance, whose features are then compared
+HALVES = 6  # words near each half of a word, to be said in a row
+PACKAGES = {"phonemizer": "phonemizer", "espeakng_loader": "espeakng-loader"} | {
+    name: name for name in ("panphon", "wordfreq")
+}
+
+
+def neighbours(phrase: str, count: int) -> list[str]:
+    """Return at most `count` phrases that sound nearly like `phrase`, without those that sound the
+    same or begin with it: no detector can tell these in time.
+
+    Raises SpeechError for a phrase without a word and where a package is missing.
+    """
+    words = spoken(phrase).split()
+    if not words:
+        raise SpeechError(f"{phrase!r} has no word in it")
+    lexicon = _Lexicon()
+    whole, sounds = lexicon.sound(words), [lexicon.sound([word]) for word in words]
+    share = max(1, count // len(words))
+    found = list(words) if len(words) > 1 else []
+    for place, sound in enumerate(sounds):
+        for near in lexicon.near(sound, share + 1):
+            found.append(" ".join([*words[:place], near, *words[place + 1 :]]))
+    if len(words) == 1:
+        middle = len(sounds[0]) // 2
+        halves = (lexicon.near(half, HALVES) for half in (sounds[0][:middle], sounds[0][middle:]))
+        found[share // 2 : share // 2] = [" ".join(pair) for pair in product(*halves)]
+    told_apart = [text for text in dict.fromkeys(found) if text != spoken(phrase)]
+    heard = lexicon.sounds([text.split() for text in told_apart])
+    kept = zip(told_apart, heard, strict=True)
+    return [text for text, sound in kept if sound[: len(whole)] != whole][:count]
+
+
+Sound = tuple[str, ...]  # phonemes, in IPA
+
+
+class _Lexicon:
+    """Frequent English words and how they sound."""
+
+    def __init__(self) -> None:
+        for module, package in PACKAGES.items():
+            if importlib.util.find_spec(module) is None:
+                raise SpeechError(
+                    f"phonetic neighbours need {package}, which is not installed: "
+                    "pip install 'kwspot-export[voices]'"
+                )
+        import espeakng_loader
+        import panphon.distance
+        import wordfreq
+        from phonemizer.backend import EspeakBackend
+        from phonemizer.backend.espeak.wrapper import EspeakWrapper
+
+        EspeakWrapper.set_library(espeakng_loader.get_library_path())
+        EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
+        self._espeak = EspeakBackend("en-us", with_stress=False)
+        self._distance = panphon.distance.Distance()
+        # What has no vowel is spelled out when it is said.
+        frequent = wordfreq.top_n_list("en", FREQUENT)
+        self.words = [w for w in frequent if w.isalpha() and len(w) > 1 and set(w) & set("aeiouy")]
+        self._sounds = self.sounds([[word] for word in self.words])
+
+    def sound(self, words: Sequence[str]) -> Sound:
+        """Return the phonemes of a phrase."""
+        return self.sounds([list(words)])[0]
+
+    def sounds(self, phrases: Sequence[Sequence[str]]) -> list[Sound]:
+        """Return the phonemes of phrases."""
+        from phonemizer.separator import Separator
+
+        if not phrases:
+            return []
+        texts = [" ".join(words) for words in phrases]
+        separator = Separator(phone=" ", word=" _ ", syllable="")
+        said = self._espeak.phonemize(texts, separator=separator, strip=True)
+        return [tuple(text.replace("ː", "").replace("_", "").split()) for text in said]
+
+    def near(self, sound: Sound, count: int) -> list[str]:
+        """Return the words nearest to a sound, the nearest first."""
+        text = "".join(sound)
+        rough = sorted(
+            zip(self._sounds, self.words, strict=True),
+            key=lambda entry: self._distance.fast_levenshtein_distance(text, "".join(entry[0])),
+        )[:ROUGH]
+        weighted = self._distance.weighted_feature_edit_distance
+        rough.sort(key=lambda entry: weighted(text, "".join(entry[0])))
+        return [word for _, word in rough[:count]]

@@ -148,7 +148,7 @@ def conditions(report: Report) -> list[str]:
         f"{kwspot}, Python {machine.python}, numpy {machine.numpy}, "
         f"onnxruntime {machine.onnxruntime}{litert}, {machine.date}",
         *sounds,
-        "gate off: every step is heard; one thread for everything where not said otherwise",
+        "with the gate off every step is heard; one thread for everything where not said otherwise",
         f"median (range) of {runs} runs, each in a fresh process" if runs > 1 else "a single run",
     ]
 

@@ -23,8 +23,9 @@ from kwspot.bench import machine
 from kwspot.evaluation import Options, evaluate
 from kwspot.features import FloatArray, LogMel
 from kwspot.framer import Framer
+from kwspot.loader import load_model
 from kwspot.manifest import Clip, read_manifests
-from kwspot.model import Model, load_model
+from kwspot.model import Model
 from kwspot.modelfile import ModelInfo
 from kwspot.records import read_record
 from kwspot.selftest import judge

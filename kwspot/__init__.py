@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kwspot.detector import Detection, KeywordDetector
 from kwspot.errors import AudioError, DeviceError, KwspotError, ManifestError, ModelError
-from kwspot.model import load_model, shipped_models
+from kwspot.loader import load_model, shipped_models
 
 if TYPE_CHECKING:
     from kwspot.microphone import Microphone

@@ -22,7 +22,8 @@ from kwspot.decision import Scores, Smoother, Trigger
 from kwspot.features import SAMPLE_RATE, FloatArray, LogMel
 from kwspot.framer import Framer
 from kwspot.gate import Gate
-from kwspot.model import Model, load_model
+from kwspot.loader import load_model
+from kwspot.model import Model
 from kwspot.modelfile import SENSITIVITIES
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from tiny import INFO, write_model
 
 from kwspot import ModelError
 from kwspot.features import FrontEnd
-from kwspot.model import OnnxModel, load_model, shipped_models
+from kwspot.loader import load_model, shipped_models
+from kwspot.model import OnnxModel
 from kwspot.modelfile import Decision, Keyword, State, dump_info, parse_info
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from tiny import INFO, write_model
 
-from kwspot import ModelError, model
+from kwspot import ModelError, loader
 from kwspot.cli import main
 from kwspot.features import FloatArray
-from kwspot.model import ModelState, OnnxModel, load_model
+from kwspot.loader import load_model
+from kwspot.model import ModelState, OnnxModel
 from kwspot.modelfile import SelfTest
 from kwspot.selftest import judge, record
 
@@ -51,7 +52,7 @@ def test_a_change_of_any_output_is_found(golden: Path, change: dict[str, float])
 def test_the_loader_names_the_runtime_that_is_wrong(
     golden: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "OnnxModel", lambda path: Wrong(OnnxModel(path), states=0.1))
+    monkeypatch.setattr(loader, "OnnxModel", lambda path: Wrong(OnnxModel(path), states=0.1))
     load_model(golden)  # what is not asked for is not checked
     with pytest.raises(ModelError, match=r"Broken 1\.0 computes tiny wrongly") as refusal:
         load_model(golden, check=True)
@@ -96,7 +97,7 @@ def test_info_checks_a_file_and_says_how_it_went(
 ) -> None:
     assert main(["info", str(golden), "--check"]) == 0
     assert ": ok, differs by" in capsys.readouterr().out
-    monkeypatch.setattr(model, "OnnxModel", lambda path: Wrong(OnnxModel(path), posteriors=0.1))
+    monkeypatch.setattr(loader, "OnnxModel", lambda path: Wrong(OnnxModel(path), posteriors=0.1))
     assert main(["info", str(golden), "--check"]) == 1
     said = capsys.readouterr().out
     assert "WRONG, differs by" in said and "Broken 1.0" in said
@@ -105,7 +106,7 @@ def test_info_checks_a_file_and_says_how_it_went(
 def test_info_checks_all_installed_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--check"]) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == (
-        model.shipped_models()
+        loader.shipped_models()
     )
 
 
@@ -115,10 +116,10 @@ def test_a_name_means_the_tflite_file_where_litert_is_installed(
 ) -> None:
     for name in ("both.onnx", "both.tflite", "old.onnx", "light.tflite"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(model, "_models_folder", lambda: tmp_path)
-    monkeypatch.setattr(model.importlib.util, "find_spec", lambda name: installed or None)
-    assert model.find_model("both").name == ("both.tflite" if installed else "both.onnx")
-    assert model.find_model("old").name == "old.onnx"
-    assert model.find_model("light").name == "light.tflite"
-    assert model.shipped_models() == ["both", "light", "old"]
-    assert model.find_model("elsewhere/both.onnx") == Path("elsewhere/both.onnx")
+    monkeypatch.setattr(loader, "_models_folder", lambda: tmp_path)
+    monkeypatch.setattr(loader.importlib.util, "find_spec", lambda name: installed or None)
+    assert loader.find_model("both").name == ("both.tflite" if installed else "both.onnx")
+    assert loader.find_model("old").name == "old.onnx"
+    assert loader.find_model("light").name == "light.tflite"
+    assert loader.shipped_models() == ["both", "light", "old"]
+    assert loader.find_model("elsewhere/both.onnx") == Path("elsewhere/both.onnx")

@@ -17,7 +17,7 @@ from tiny import INFO
 from kwspot import KeywordDetector, ModelError
 from kwspot.commands.demo import RECORDING
 from kwspot.features import FrontEnd
-from kwspot.model import load_model, shipped_models
+from kwspot.loader import load_model, shipped_models
 from kwspot.modelfile import METADATA_KEY, State, dump_info
 from kwspot.tflite_model import TfliteModel, read_metadata
 

@@ -20,7 +20,8 @@ import onnxruntime
 
 from kwspot.detector import KeywordDetector
 from kwspot.features import FloatArray, LogMel
-from kwspot.model import Model, ModelState, load_model
+from kwspot.loader import load_model
+from kwspot.model import Model, ModelState
 from kwspot.modelfile import ModelInfo
 
 T = TypeVar("T")

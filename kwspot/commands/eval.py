@@ -9,8 +9,8 @@ from kwspot.bench import machine
 from kwspot.commands.listen import add_detector_arguments
 from kwspot.errors import KwspotError
 from kwspot.evaluation import Options, evaluate
+from kwspot.loader import find_model, load_model
 from kwspot.manifest import ROLES, read_manifests
-from kwspot.model import find_model, load_model
 from kwspot.report import Origin, json_report, markdown_report, text_report
 from kwspot.streams import parse_condition
 

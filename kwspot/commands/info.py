@@ -5,7 +5,7 @@ With --check the exit status is 1 where the self-test in the file differs by too
 
 import argparse
 
-from kwspot.model import load_model, shipped_models
+from kwspot.loader import load_model, shipped_models
 from kwspot.modelfile import SENSITIVITIES, dump_info
 from kwspot.selftest import judge
 

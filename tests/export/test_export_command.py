@@ -13,7 +13,7 @@ from kwspot_export.train import Run
 from toy_distill import finetune_text
 
 from kwspot.cli import main
-from kwspot.model import load_model
+from kwspot.loader import load_model
 
 
 def command(run: Run, recipe_path: Path, data: Path, output: Path, *more: str) -> int:

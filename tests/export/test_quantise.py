@@ -22,7 +22,7 @@ from toy import (
     random_transformer,
 )
 
-from kwspot.model import load_model
+from kwspot.loader import load_model
 
 
 @pytest.fixture(scope="module")

@@ -87,12 +87,12 @@ def test_throttling_is_spelled_out(flags, meaning):
 
 def test_instructions_go_to_the_file_they_lie_in():
     maps = """
-400000-916000 r-xp 00000000 fe:00 59 /root/usr/bin/python3.11
+400000-916000 r-xp 00000000 fe:00 59 /arm64/usr/bin/python3.11
 916000-92f000 ---p 00000000 00:00 0
 5500000000-5500100000 r-xp 00000000 fe:00 1 /packages/numpy/_core/_multiarray_umath.cpython-311.so
 5500100000-5500200000 r-xp 00000000 fe:00 1 /packages/numpy.libs/libscipy_openblas64_-d1.so
 5500200000-5500300000 r-xp 00000000 fe:00 1 /packages/onnxruntime/capi/onnxruntime_pybind11_state.so
-5500300000-5500400000 r-xp 00000000 fe:00 1 /root/usr/lib/aarch64-linux-gnu/libc.so.6
+5500300000-5500400000 r-xp 00000000 fe:00 1 /arm64/usr/lib/aarch64-linux-gnu/libc.so.6
 5500400000-5500500000 r-xp 00000000 fe:00 1 /packages/_webrtcvad.cpython-311-aarch64-linux-gnu.so
 """
     blocks = ["400000 5", "5500000010 7", "55001fffff 1", "5500200000 11", "5500300000 13", "1 17"]

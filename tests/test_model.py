@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import INFO, write_model
+from tiny import INFO, refused, write_model
 
 from kwspot import ModelError
 from kwspot.features import FrontEnd
@@ -65,15 +65,6 @@ def test_an_output_depends_on_its_receptive_field_and_no_more(tiny_model: OnnxMo
     oldest = 80 - INFO.receptive_field
     assert last(oldest) != last(None)
     assert last(oldest - 1) == last(None)
-
-
-def refused(path: Path) -> str:
-    with pytest.raises(ModelError) as error:
-        load_model(path)
-    message = str(error.value)
-    assert "\n" not in message
-    assert path.name in message
-    return message
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

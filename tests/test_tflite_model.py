@@ -12,9 +12,9 @@ pytest.importorskip("ai_edge_litert")
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
-from tiny import INFO
+from tiny import INFO, refused
 
-from kwspot import KeywordDetector, ModelError
+from kwspot import KeywordDetector
 from kwspot.commands.demo import RECORDING
 from kwspot.features import FrontEnd
 from kwspot.loader import load_model, shipped_models
@@ -178,15 +178,6 @@ def test_every_format_of_a_shipped_model_hears_the_demo_alike() -> None:
     assert heard["alexa.tflite"] == expected
     for name in ("alexa-int8.onnx", "alexa-int8.tflite"):
         assert heard[name] == pytest.approx(expected, abs=0.041)  # one output earlier or later
-
-
-def refused(path: Path) -> str:
-    with pytest.raises(ModelError) as error:
-        load_model(path)
-    message = str(error.value)
-    assert "\n" not in message
-    assert path.name in message
-    return message
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from kwspot.errors import ModelError
+from kwspot.loader import load_model
 from kwspot.modelfile import (
     METADATA_KEY,
     Decision,
@@ -98,6 +101,16 @@ def write_model(
         helper.set_model_props(model, {METADATA_KEY: text})
     onnx.save(model, path)
     return path
+
+
+def refused(path: Path) -> str:
+    """Load a file that must be refused in one sentence with its name; return the sentence."""
+    with pytest.raises(ModelError) as error:
+        load_model(path)
+    message = str(error.value)
+    assert "\n" not in message
+    assert path.name in message
+    return message
 
 
 def _tensor(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:

@@ -6,9 +6,9 @@ instructions a second of audio / (clock x instructions a cycle) -> share of one 
 
 Not measured: a core retires between a quarter and a half of what it can decode at best. That is
 assumed, for the whole of a process that mixes an interpreter, small matrix products and copies, and
-it is wide on purpose. It holds for the machine of results/cost.md: 14.3 million x86 instructions a
-second of audio, counted by the same plugin, in 3.07 ms at about 3 GHz are 1.55 a cycle, of the five
-that such a core decodes. What `pi.py` sends back replaces all this.
+it is wide on purpose. It held for a Xeon and an earlier kwspot: 14.3 million x86 instructions a
+second of audio, counted by the same plugin, in 3.07 ms at about 3 GHz are 1.55 a cycle, of the
+five that such a core decodes. What `pi.py` sends back replaces all this.
 """
 
 from dataclasses import dataclass

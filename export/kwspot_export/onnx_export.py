@@ -27,12 +27,11 @@ from kwspot.modelfile import FORMAT, METADATA_KEY, ModelInfo, Provenance, dump_i
 from kwspot.selftest import record
 from kwspot_export.heads import PooledEncoder
 from kwspot_export.parity import (
-    PARITY_STEPS,
     Exportable,
-    ParityError,
     draft,
     output_names,
     parity,
+    require_equal,
     state_specs,
 )
 from kwspot_export.student import FRAMES_PER_STEP, OUTPUTS_PER_STEP, Encoder, Streaming
@@ -53,11 +52,7 @@ def export_onnx(net: Exportable, info: ModelInfo, path: Path) -> float:
     with draft(path) as file:
         save_described(model, info, file)
         difference = parity(net, streaming, info, file, run_onnx)
-        if not difference <= PARITY_TOLERANCE:
-            raise ParityError(
-                f"{path} was not written: ONNX Runtime and torch differ by {difference:.2g} "
-                f"(allowed {PARITY_TOLERANCE:.0g}) in {PARITY_STEPS} streamed steps"
-            )
+        require_equal(difference, PARITY_TOLERANCE, path, "ONNX Runtime and torch")
         add_self_test(model, info, file, SELF_TEST_TOLERANCE)
     return difference
 

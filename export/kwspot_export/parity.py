@@ -79,6 +79,15 @@ def largest_difference(found: Sequence[FloatArray], expected: Sequence[FloatArra
     return float(np.max(differences))
 
 
+def require_equal(difference: float, allowed: float, path: Path, runners: str) -> None:
+    """Raise ParityError where `difference` exceeds what is allowed, or is no number."""
+    if not difference <= allowed:
+        raise ParityError(
+            f"{path} was not written: {runners} differ by {difference:.2g} "
+            f"(allowed {allowed:.0g}) in {PARITY_STEPS} streamed steps"
+        )
+
+
 @torch.no_grad()
 def agreement(
     net: Exportable, info: ModelInfo, path: Path, run: Runner, features: Tensor

@@ -23,9 +23,9 @@ from kwspot_export.onnx_export import run_onnx, trace
 from kwspot_export.parity import (
     PARITY_STEPS,
     Exportable,
-    ParityError,
     draft,
     largest_difference,
+    require_equal,
     state_specs,
 )
 from kwspot_export.student import FRAMES_PER_STEP, Streaming, stream
@@ -54,11 +54,7 @@ def export_from_samples(net: Exportable, info: ModelInfo, path: Path) -> float:
             expected = [y.numpy() for y in stream(streaming, _features(samples, info))]
         found = run_onnx(file, info, samples, "samples")
         difference = largest_difference(found, expected)
-        if not difference <= TOLERANCE:
-            raise ParityError(
-                f"{path} was not written: its posteriors and the runtime's differ by "
-                f"{difference:.2g} (allowed {TOLERANCE:.0g}) in {PARITY_STEPS} streamed steps"
-            )
+        require_equal(difference, TOLERANCE, path, "its posteriors and the runtime's")
     return difference
 
 

@@ -23,13 +23,12 @@ from kwspot.selftest import record
 from kwspot.tflite_model import LiteGraph, TfliteModel
 from kwspot_export import onnx_export, quantise
 from kwspot_export.parity import (
-    PARITY_STEPS,
     Agreement,
     Exportable,
-    ParityError,
     draft,
     output_names,
     parity,
+    require_equal,
     state_specs,
 )
 from kwspot_export.quantise import Calibration, check_agreement, quiet
@@ -102,11 +101,7 @@ def export_tflite(net: Exportable, info: ModelInfo, path: Path) -> float:
     with draft(path) as file:
         _save_described(content, info, file)
         difference = parity(net, streaming, info, file, run_tflite)
-        if not difference <= PARITY_TOLERANCE:
-            raise ParityError(
-                f"{path} was not written: LiteRT and torch differ by {difference:.2g} "
-                f"(allowed {PARITY_TOLERANCE:.0g}) in {PARITY_STEPS} streamed steps"
-            )
+        require_equal(difference, PARITY_TOLERANCE, path, "LiteRT and torch")
         _add_self_test(content, info, file, onnx_export.SELF_TEST_TOLERANCE)
     return difference
 

@@ -65,9 +65,8 @@ def synthesise(
     for an engine that cannot be opened, a phrase that no engine can say, and a folder that was made
     with other engines or another seed.
     """
-    for source in sources:
-        open_engine(source)  # a missing one is found before the work
-    _claim(folder, sources, seed)
+    engines = [open_engine(source) for source in sources]  # a missing one is found before the work
+    _claim(folder, sources, engines, seed)
     manifest = folder / MANIFEST
     have = _paths(manifest)
     jobs = [job for line in lines for job in _jobs(line, seed)]
@@ -104,10 +103,14 @@ def _jobs(line: Line, seed: int) -> list[_Job]:
     ]
 
 
-def _claim(folder: Path, sources: Sequence[str], seed: int) -> None:
+def _claim(folder: Path, sources: Sequence[str], engines: Sequence[Engine], seed: int) -> None:
     """Begin a folder, or see that it was begun alike."""
     # Not where the engines are, only which: a folder may be continued from another place.
-    settings = {"engines": [Path(source).name for source in sources], "seed": seed}
+    settings = {
+        "engines": [Path(source).name for source in sources],
+        "licences": {engine.name: engine.licence for engine in engines},  # for recipes and cards
+        "seed": seed,
+    }
     path = folder / "synthesis.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,3 +1,4 @@
+import json
 import os
 import stat
 import sys
@@ -62,6 +63,8 @@ def test_clips_are_there_as_the_manifest_says(tmp_path: Path) -> None:
         samples, rate = soundfile.read(clip.path)
         assert rate == 16000 and abs(len(samples) / rate - clip.seconds) < 0.006
     assert len({c.speaker for c in clips}) > 10
+    said = json.loads((manifest.parent / "synthesis.json").read_text())
+    assert set(said["licences"]) == {c.source for c in clips}
 
 
 def test_a_stopped_run_goes_on_and_a_longer_one_begins_with_the_shorter(tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ def garwood(events: int) -> Interval:
     return Interval(low, _poisson_mean(events, TAIL))
 
 
+def poisson_tail(count: int, mean: float) -> float:
+    """Return how likely a Poisson variable of this mean is at least `count`."""
+    return 1 - _poisson_cdf(count - 1, mean) if count else 1.0
+
+
 def _poisson_mean(count: int, share: float) -> float:
     """Find the mean at which a Poisson variable is at most `count` with probability `share`."""
     low, high = 0.0, 10.0 + 2.0 * count + 10.0 * math.sqrt(count + 1.0)

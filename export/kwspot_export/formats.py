@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kwspot.errors import KwspotError
 from kwspot.modelfile import ModelInfo
+from kwspot_export.calibration import calibrated
 from kwspot_export.distill import open_bank
 from kwspot_export.finetune import Finetuning
 from kwspot_export.loop import load_weights
@@ -95,8 +96,8 @@ def export_formats(
 
 
 def finished_run(run: Run, weights: Path) -> Finished:
-    """Load the weights of a run of `kwspot train` and calibrate their thresholds."""
-    net = run.load_net(weights)
+    """Load the weights of a run of `kwspot train` and calibrate scores and thresholds."""
+    found = calibrated(run.load_net(weights), run.score)
     rng = np.random.default_rng([run.recipe.seed, 4 << 40])
     batch = run.composer.batch(CALIBRATION_WINDOWS, rng)
     with torch.no_grad():
@@ -104,7 +105,8 @@ def finished_run(run: Run, weights: Path) -> Finished:
             torch.as_tensor(batch.audio).to(run.device), torch.as_tensor(batch.warp).to(run.device)
         )
     # In a batch those with the keyword come first.
-    return Finished(net, describe(run, net, run.score(net)), _strung(features, rng))
+    info = describe(run, found.net, found.score)
+    return Finished(found.net, info, _strung(features, rng))
 
 
 def finished_finetuning(job: Finetuning, name: str, weights: Path) -> Finished:

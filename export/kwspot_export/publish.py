@@ -12,23 +12,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kwspot.calibration import BLOCK, HIGHEST_PEAKS
 from kwspot.features import SAMPLE_RATE
 from kwspot.modelfile import FORMAT, Keyword, ModelInfo, OperatingPoint, Provenance
+from kwspot_export.calibration import PRIOR, Calibrated, calibrated
 from kwspot_export.onnx_export import export_onnx
 from kwspot_export.parity import state_specs
 from kwspot_export.recipe import Recipe, Transformer
 from kwspot_export.student import FRAMES_PER_STEP, OUTPUTS_PER_STEP, FrameNet
 from kwspot_export.train import Run
-from kwspot_export.validation import BLOCK, HIGHEST_PEAKS, Score
+from kwspot_export.validation import Score
 
 
 def publish(run: Run, path: Path) -> ModelInfo:
     """Calibrate and export the best student of a run to `path`, and its card beside it (.md)."""
-    net = run.best_net()
-    score = run.score(net)
+    found = calibrated(run.best_net(), run.score)
+    net, score = found.net, found.score
     info = describe(run, net, score)
     difference = export_onnx(net, info, path)
-    path.with_suffix(".md").write_text(_card(run, info, net, score, difference), encoding="utf-8")
+    path.with_suffix(".md").write_text(_card(run, info, found, difference), encoding="utf-8")
     return info
 
 
@@ -72,8 +74,9 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in packages} | {"python": platform.python_version()}
 
 
-def _card(run: Run, info: ModelInfo, net: FrameNet, score: Score, difference: float) -> str:
+def _card(run: Run, info: ModelInfo, found: Calibrated, difference: float) -> str:
     recipe: Recipe = run.recipe
+    net, platt, score = found.net, found.platt, found.score
     parameters = sum(p.numel() for p in net.parameters())
     kind = "transformer" if isinstance(recipe.student, Transformer) else "convolutional net"
     data = "\n".join(
@@ -105,6 +108,14 @@ torch {torch.__version__}.
 {data}
 
 No clip of role `test` was trained on, or used to choose a checkpoint or a threshold.
+
+## Score
+
+The probability of the keyword, if it were in half of all stretches of {BLOCK:g} s (prior {PRIOR:g}): \
+Platt scaling on
+{len(score.hits)} validation trials and {len(score.alarms)} stretches of other sound, folded into \
+the last layer (logit times {platt.slope:.3f}
+plus {platt.offset:.3f}). What a score promises of false alarms an hour is below.
 
 ## Thresholds
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kwspot.calibration import BLOCK
 from kwspot.endpoints import speech_span
 from kwspot.features import SAMPLE_RATE
 from kwspot.manifest import read_manifests
@@ -22,7 +23,6 @@ from kwspot_export.publish_encoder import data_rows
 from kwspot_export.recipe import RecipeError
 from kwspot_export.student import FRAMES_PER_STEP, OUTPUTS_PER_STEP
 from kwspot_export.validation import (
-    BLOCK,
     Score,
     block_peaks,
     features_of,

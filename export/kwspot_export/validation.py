@@ -14,6 +14,8 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from kwspot import calibration
+from kwspot.calibration import BLOCK, threshold_at
 from kwspot.endpoints import speech_level
 from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd
 from kwspot_export import augment
@@ -26,8 +28,6 @@ STREAM_SECONDS = 20  # negatives are worsened in pieces of this length
 BEFORE, AFTER = 1.5, 1.0  # seconds of low noise around a positive
 SILENCE_DB = -72.0
 BABBLE_SNRS = (None, 10.0, 5.0)
-BLOCK = 2.0  # seconds; false alarms closer than this are one
-HIGHEST_PEAKS = 10  # peaks that a threshold is calibrated on; further down the line bends
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,8 @@ class Score:
         return float(np.nextafter(ranked[min(allowed, len(ranked) - 1)], np.float32(2)))
 
     def calibrated(self, per_hour: float) -> float:
-        """Return the threshold for `per_hour` false alarms an hour in sound as recorded.
-
-        The number of peaks above a threshold falls about exponentially with its logit. A line
-        through the highest ones reaches rates that a stream is too short to count, and does not
-        hang on a single peak.
-        """
-        peaks = np.sort(self.alarms[: self.recorded].astype(np.float64))[::-1][:HIGHEST_PEAKS]
-        peaks = np.clip(peaks, 1e-6, 1 - 1e-6)
-        # As many peaks of an equally long new stream are expected above the kth highest as k.
-        ranks = np.arange(len(peaks)) + 1
-        slope, offset = np.polyfit(np.log(peaks / (1 - peaks)), np.log(ranks), 1)
-        wanted = np.log(per_hour * self.recorded * BLOCK / 3600)
-        return float(1 / (1 + np.exp(-(wanted - offset) / min(slope, -1e-3))))
+        """Return the threshold for `per_hour` false alarms an hour in sound as recorded."""
+        return threshold_at(per_hour, self.alarms[: self.recorded])
 
 
 def string_together(
@@ -222,6 +211,4 @@ def validate(
 
 def block_peaks(scores: npt.NDArray) -> npt.NDArray:
     """Return the highest score of each BLOCK of a stream: (U,) -> (blocks,)."""
-    size = int(BLOCK * SAMPLE_RATE / OUTPUT_HOP)
-    padded = np.pad(scores, (0, -len(scores) % size))
-    return padded.reshape(-1, size).max(axis=1)
+    return calibration.block_peaks(scores, int(BLOCK * SAMPLE_RATE / OUTPUT_HOP))

@@ -1,0 +1,106 @@
+"""Thresholds from the peaks of a stream, down to rates that it is too short to count.
+
+```
+scores (U,) -> highest of each 2 s -> the ten highest -> line -> threshold at a rate
+                                     model's own threshold --blend--> threshold in a place
+```
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kwspot.intervals import poisson_tail
+from kwspot.modelfile import OperatingPoint
+
+BLOCK = 2.0  # seconds; false alarms closer than this are one
+HIGHEST_PEAKS = 10  # peaks that a threshold is calibrated on; further down the line bends
+REFUTED = 0.05  # a rate is refuted by as many peaks as it gives in fewer than this share of streams
+
+Peaks = npt.NDArray[np.float64]  # (P,), the highest score of each BLOCK of a stream
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A threshold for one sensitivity in a place, beside the model's own.
+
+    `share` is how much of it, 0 to 1, the place had to say; `refuted` that so many of its peaks
+    reached what came of that, that the threshold was raised above them.
+    """
+
+    threshold: float
+    own: OperatingPoint
+    share: float
+    refuted: bool
+
+
+def block_peaks(scores: npt.NDArray[np.floating], outputs: int) -> npt.NDArray[np.floating]:
+    """Return the highest score of each `outputs` of a stream: (U,) -> (P,)."""
+    padded = np.pad(scores, (0, -len(scores) % outputs))
+    return padded.reshape(-1, outputs).max(axis=1)
+
+
+def threshold_at(per_hour: float, peaks: Peaks) -> float:
+    """Return the threshold that gives `per_hour` false alarms an hour in sound with such `peaks`.
+
+    The number of peaks above a threshold falls about exponentially with its logit. A line through
+    the highest ones reaches rates that a stream is too short to count, and does not hang on a
+    single peak. `peaks` (P,) are those of every BLOCK of the stream.
+    """
+    highest = _logit(np.sort(peaks.astype(np.float64))[::-1][:HIGHEST_PEAKS])
+    # As many peaks of an equally long new stream are expected above the kth highest as k.
+    ranks = np.log(np.arange(len(highest)) + 1)
+    wanted = math.log(per_hour * _hours(peaks))
+    if np.ptp(highest) < 1e-6:  # no line: nothing tells these peaks apart
+        return _sigmoid(float(highest[0]))
+    slope, offset = np.polyfit(highest, ranks, 1)
+    return _sigmoid((wanted - offset) / min(slope, -1e-3))
+
+
+def refit(own: Mapping[str, OperatingPoint], peaks: Peaks) -> dict[str, Refit]:
+    """Fit a model's `own` operating points to a place, from the peaks of its sound.
+
+    A rate of r an hour is seen once in 1 / r hours. A background of that length or longer decides
+    alone, by the line through its highest peaks. Of a shorter one, of H hours, the line counts
+    H * r and the model's own threshold the rest, both as logits. However short it is, a threshold
+    is raised above peaks that refute it: so many that a place with this rate has them in fewer
+    than one of twenty such backgrounds.
+    """
+    found: dict[str, Refit] = {}
+    least = 0.0
+    # From the highest rate down: a lower rate never has a lower threshold.
+    for name, point in sorted(own.items(), key=lambda item: -item[1].false_alarms_per_hour):
+        expected = point.false_alarms_per_hour * _hours(peaks)
+        share = min(1.0, expected)
+        line = threshold_at(point.false_alarms_per_hour, peaks)
+        mean = _sigmoid(share * _logit(line) + (1 - share) * _logit(point.threshold))
+        floor = _unrefuted(expected, peaks)
+        # Rounded up: a hair lower and there would be more false alarms than promised.
+        least = max(least, min(1.0, math.ceil(max(mean, floor) * 1e4) / 1e4))
+        found[name] = Refit(least, point, share, floor > mean)
+    return {name: found[name] for name in own}
+
+
+def _unrefuted(expected: float, peaks: Peaks) -> float:
+    """Return the lowest threshold that has not too many peaks above it for `expected` ones."""
+    ranked = np.sort(peaks)[::-1]
+    allowed = 0
+    while poisson_tail(allowed + 1, expected) >= REFUTED:
+        allowed += 1
+    return float(np.nextafter(ranked[allowed], 2)) if allowed < len(ranked) else 0.0
+
+
+def _hours(peaks: Peaks) -> float:
+    return len(peaks) * BLOCK / 3600
+
+
+def _logit(scores):  # type: ignore[no-untyped-def]  # of a number or of an array
+    bounded = np.clip(scores, 1e-6, 1 - 1e-6)
+    return np.log(bounded / (1 - bounded))
+
+
+def _sigmoid(logit: float) -> float:
+    return float(1 / (1 + np.exp(-logit)))

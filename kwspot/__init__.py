@@ -13,7 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kwspot.detector import Detection, KeywordDetector
-from kwspot.errors import AudioError, DeviceError, KwspotError, ManifestError, ModelError
+from kwspot.errors import (
+    AudioError,
+    CalibrationError,
+    DeviceError,
+    KwspotError,
+    ManifestError,
+    ModelError,
+)
 from kwspot.loader import load_model, shipped_models
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AudioError",
     "AudioFile",
+    "CalibrationError",
     "Chunks",
     "Detection",
     "DeviceError",

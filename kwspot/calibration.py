@@ -9,6 +9,7 @@ scores (U,) -> highest of each 2 s -> the ten highest -> line -> threshold at a 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,10 +38,11 @@ class Refit:
     refuted: bool
 
 
-def block_peaks(scores: npt.NDArray[np.floating], outputs: int) -> npt.NDArray[np.floating]:
+def block_peaks(scores: npt.NDArray[Any], outputs: int) -> npt.NDArray[Any]:
     """Return the highest score of each `outputs` of a stream: (U,) -> (P,)."""
     padded = np.pad(scores, (0, -len(scores) % outputs))
-    return padded.reshape(-1, outputs).max(axis=1)
+    peaks: npt.NDArray[Any] = padded.reshape(-1, outputs).max(axis=1)
+    return peaks
 
 
 def threshold_at(per_hour: float, peaks: Peaks) -> float:
@@ -67,7 +69,7 @@ def refit(own: Mapping[str, OperatingPoint], peaks: Peaks) -> dict[str, Refit]:
     alone, by the line through its highest peaks. Of a shorter one, of H hours, the line counts
     H * r and the model's own threshold the rest, both as logits. However short it is, a threshold
     is raised above peaks that refute it: so many that a place with this rate has them in fewer
-    than one of twenty such backgrounds.
+    than one of twenty such backgrounds. The lowest rate comes first.
     """
     found: dict[str, Refit] = {}
     least = 0.0
@@ -76,12 +78,13 @@ def refit(own: Mapping[str, OperatingPoint], peaks: Peaks) -> dict[str, Refit]:
         expected = point.false_alarms_per_hour * _hours(peaks)
         share = min(1.0, expected)
         line = threshold_at(point.false_alarms_per_hour, peaks)
-        mean = _sigmoid(share * _logit(line) + (1 - share) * _logit(point.threshold))
+        logits = _logit(np.array([line, point.threshold]))
+        mean = _sigmoid(float(np.dot([share, 1 - share], logits)))
         floor = _unrefuted(expected, peaks)
         # Rounded up: a hair lower and there would be more false alarms than promised.
         least = max(least, min(1.0, math.ceil(max(mean, floor) * 1e4) / 1e4))
         found[name] = Refit(least, point, share, floor > mean)
-    return {name: found[name] for name in own}
+    return dict(reversed(found.items()))
 
 
 def _unrefuted(expected: float, peaks: Peaks) -> float:
@@ -97,9 +100,10 @@ def _hours(peaks: Peaks) -> float:
     return len(peaks) * BLOCK / 3600
 
 
-def _logit(scores):  # type: ignore[no-untyped-def]  # of a number or of an array
+def _logit(scores: Peaks) -> Peaks:
     bounded = np.clip(scores, 1e-6, 1 - 1e-6)
-    return np.log(bounded / (1 - bounded))
+    logits: Peaks = np.log(bounded / (1 - bounded))
+    return logits
 
 
 def _sigmoid(logit: float) -> float:

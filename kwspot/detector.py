@@ -54,9 +54,11 @@ class KeywordDetector:
 
     `model` is a path, the name of an installed model, or a loaded model, which several detectors
     may share. `threshold` (0 to 1) or `sensitivity` ("low", "medium", "high") replace the model's
-    own choice, "medium"; `refractory` is in seconds; `vad` is "webrtc", "energy" or "off".
+    own choice, "medium"; `thresholds` is a file from `kwspot calibrate`, with those of a place for
+    each sensitivity; `refractory` is in seconds; `vad` is "webrtc", "energy" or "off".
 
-    Raises ModelError for a model that cannot be used and ValueError for options out of range.
+    Raises ModelError for a model that cannot be used, CalibrationError for thresholds that are not
+    this model's, and ValueError for options out of range.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class KeywordDetector:
         *,
         threshold: float | None = None,
         sensitivity: str = "medium",
+        thresholds: str | Path | None = None,
         vad: str = "webrtc",
         refractory: float | None = None,
     ) -> None:
@@ -72,6 +75,8 @@ class KeywordDetector:
             raise ValueError(f"threshold is {threshold}: it must be above 0 and at most 1")
         if sensitivity not in SENSITIVITIES:
             raise ValueError(f"sensitivity is {sensitivity!r}: choose one of {SENSITIVITIES}")
+        if threshold is not None and thresholds is not None:
+            raise ValueError("threshold and thresholds are given: choose one")
         if refractory is not None and not 0 <= refractory <= 60:
             raise ValueError(f"refractory is {refractory}: it must be 0 to 60 seconds")
         self._model = load_model(model) if isinstance(model, str | Path) else model
@@ -86,13 +91,21 @@ class KeywordDetector:
         self._framer = Framer(lead, info.step_samples, self._backlog)
         self._smoother = Smoother(info.decision.smoothing, len(info.keywords))
         wait = info.decision.refractory if refractory is None else refractory
+        if thresholds is not None:
+            from kwspot.place import read_place  # few detectors need to read JSON
+
+            place = read_place(thresholds, self._model).thresholds
+            chosen = [place[keyword.label][sensitivity] for keyword in info.keywords]
+        else:
+            own = (keyword.operating_points[sensitivity].threshold for keyword in info.keywords)
+            chosen = [threshold or point for point in own]
         self._triggers = [
             Trigger(
-                threshold or keyword.operating_points[sensitivity].threshold,
+                level,
                 info.decision.release,
                 round(wait * SAMPLE_RATE),
             )
-            for keyword in info.keywords
+            for level in chosen
         ]
         self.reset()
 

@@ -5,7 +5,8 @@ KwspotError
 ├── AudioError       samples, files and streams that cannot be used
 │   └── DeviceError  microphones that are missing, busy or gone
 ├── ModelError       files that are no model, or that this runtime cannot run
-└── ManifestError    lists of recordings that cannot be used
+├── ManifestError    lists of recordings that cannot be used
+└── CalibrationError thresholds of a place that cannot be fitted, read or used
 ```
 """
 
@@ -28,3 +29,7 @@ class ModelError(KwspotError, ValueError):
 
 class ManifestError(KwspotError, ValueError):
     """A list of recordings that cannot be used."""
+
+
+class CalibrationError(KwspotError, ValueError):
+    """Thresholds of a place that cannot be fitted, read or used."""

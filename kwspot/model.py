@@ -24,6 +24,7 @@ class Model(Protocol):
     """What the detector needs of a back end."""
 
     info: ModelInfo
+    path: Path  # its file
     runtime: str  # what runs it, with its version
 
     def fresh_state(self) -> ModelState:
@@ -55,7 +56,7 @@ class OnnxModel:
             raise ModelError(
                 f"{path} is an ONNX model without kwspot metadata: export it with `kwspot export`"
             )
-        self.info = parse_info(metadata[METADATA_KEY], str(path))
+        self.info, self.path = parse_info(metadata[METADATA_KEY], str(path)), path
         self.runtime = f"ONNX Runtime {_onnxruntime_version()}"
         inputs = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
         outputs = {node.name: tuple(node.shape) for node in self._session.get_outputs()}

@@ -50,7 +50,8 @@ class TfliteModel:
             raise ModelError(
                 f"{path} is a TFLite model without kwspot metadata: export it with `kwspot export`"
             )
-        self.info, self.runtime = parse_info(metadata, str(path)), graph.runtime
+        self.info, self.path = parse_info(metadata, str(path)), path
+        self.runtime = graph.runtime
         check_graph(_shapes(graph.inputs), _shapes(graph.outputs), self.info, path)
         graph.allocate()
         self._interpreter = graph.interpreter

@@ -56,6 +56,7 @@ def test_the_public_surface_is_this_list() -> None:
     assert kwspot.__all__ == [
         "AudioError",
         "AudioFile",
+        "CalibrationError",
         "Chunks",
         "Detection",
         "DeviceError",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from kwspot.detector import Detection, KeywordDetector
+from kwspot.errors import KwspotError
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.gate import VOICES
 from kwspot.meter import Meter, MeterHandler
@@ -25,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="FILE|-", help="a recording, or - for raw PCM on stdin")
     parser.add_argument("--device", help="microphone: index or part of the name (`kwspot devices`)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a detection")
+    parser.add_argument(
+        "--thresholds", metavar="FILE", help="those of a place, from `kwspot calibrate`"
+    )
     add_detector_arguments(parser)
     raw = parser.add_argument_group("raw PCM on stdin (--input -)")
     raw.add_argument("--rate", type=int, default=SAMPLE_RATE, help="Hz (default: %(default)s)")
@@ -45,10 +49,13 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make_detector(args: argparse.Namespace) -> KeywordDetector:
     """Build the detector that the options ask for."""
+    if args.threshold is not None and args.thresholds is not None:
+        raise KwspotError("--threshold and --thresholds are given: choose one")
     return KeywordDetector(
         args.model,
         threshold=args.threshold,
         sensitivity=args.sensitivity,
+        thresholds=args.thresholds,
         vad=args.vad,
         refractory=args.refractory,
     )

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from kwspot.calibration import BLOCK, block_peaks, refit, threshold_at
+from kwspot.modelfile import OperatingPoint
+
+OWN = {
+    "low": OperatingPoint(0.95, 0.1),
+    "medium": OperatingPoint(0.9, 0.5),
+    "high": OperatingPoint(0.8, 2.0),
+}
+
+
+def place(seed: int, hours: float, shift: float = 0.0) -> np.ndarray:
+    """Peaks of a place: their number above a logit falls exponentially, all at `shift` - 4."""
+    rng = np.random.default_rng(seed)
+    return 1 / (1 + np.exp(-shift - rng.exponential(1.0, int(hours * 3600 / BLOCK)) + 4))
+
+
+def even_place(hours: float, shift: float) -> np.ndarray:
+    """The same without chance."""
+    count = int(hours * 3600 / BLOCK)
+    return 1 / (1 + np.exp(4 - shift - np.log(count / np.arange(1, count + 1))))
+
+
+def test_peaks_are_those_of_each_block_and_of_the_rest() -> None:
+    assert block_peaks(np.array([0.1, 0.5, 0.2, 0.3, 0.9]), 2).tolist() == [0.5, 0.3, 0.9]
+
+
+def test_peaks_that_are_all_alike_have_themselves_as_threshold() -> None:
+    assert threshold_at(0.5, np.full(1800, 0.25)) == pytest.approx(0.25)
+    assert threshold_at(0.5, np.zeros(1800)) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_long_background_decides_alone() -> None:
+    peaks = place(0, hours=12)
+    for name, found in refit(OWN, peaks).items():
+        assert found.share == 1
+        if not found.refuted:
+            line = threshold_at(OWN[name].false_alarms_per_hour, peaks)
+            assert line <= found.threshold < line + 1.1e-4  # rounded up
+
+
+def test_thresholds_of_a_long_background_keep_their_rate_in_the_same_place() -> None:
+    rates = []
+    for seed in range(60):
+        found = refit(OWN, place(seed, hours=4))["high"].threshold
+        rates.append(np.sum(place(1000 + seed, hours=40) >= found) / 40)
+    assert 1.0 < np.median(rates) < 3.0, "2 an hour was asked for"
+
+
+def test_a_short_background_moves_a_threshold_by_its_share() -> None:
+    peaks = even_place(hours=0.25, shift=-5)  # a quiet quarter of an hour
+    found = refit(OWN, peaks)
+    assert [found[name].share for name in OWN] == pytest.approx([0.025, 0.125, 0.5])
+    for name, point in OWN.items():
+        line = threshold_at(point.false_alarms_per_hour, peaks)
+        assert line < found[name].threshold < point.threshold
+        assert not found[name].refuted
+    assert found["low"].threshold > 0.93, "ten hours would be needed to say more"
+
+
+def test_a_silent_background_of_a_minute_changes_next_to_nothing() -> None:
+    found = refit(OWN, np.full(30, 1e-5))
+    assert found["low"].threshold == pytest.approx(0.95, abs=0.002)
+    assert found["medium"].threshold == pytest.approx(0.9, abs=0.02)
+
+
+def test_however_short_a_background_is_peaks_that_refute_a_threshold_raise_it() -> None:
+    peaks = np.full(60, 0.01)  # two minutes,
+    peaks[[5, 20, 40]] = 0.97, 0.98, 0.99  # with three alarms
+    found = refit(OWN, peaks)
+    assert all(found[name].refuted for name in OWN)
+    # 0.1 an hour make one alarm in 300 such backgrounds: none may stay; 2 an hour, one in 15.
+    assert found["low"].threshold > 0.99
+    assert 0.98 < found["high"].threshold <= 0.99
+
+
+def test_lower_rates_never_have_lower_thresholds() -> None:
+    for seed in range(30):
+        for hours in (0.1, 0.6, 3.0):
+            found = refit(OWN, place(seed, hours, shift=2.0))
+            low, medium, high = (found[name].threshold for name in ("low", "medium", "high"))
+            assert 1 >= low >= medium >= high > 0

@@ -17,6 +17,7 @@ COMMANDS = {
     "listen": "kwspot.commands.listen",
     "demo": "kwspot.commands.demo",
     "eval": "kwspot.commands.eval",
+    "record": "kwspot.commands.record",
     "calibrate": "kwspot.commands.calibrate",
     "bench": "kwspot.commands.bench",
     "info": "kwspot.commands.info",

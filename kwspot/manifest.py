@@ -62,6 +62,23 @@ def read_manifest(path: str | Path) -> list[Clip]:
         raise ManifestError(f"{path} is not a CSV file in UTF-8: {error}") from error
 
 
+def add_clip(path: str | Path, clip: Clip) -> None:
+    """Add a clip to a manifest, by its name; begin the manifest where there is none.
+
+    Raises ManifestError where that cannot be written.
+    """
+    path = Path(path)
+    row = {column: getattr(clip, column) for column in COLUMNS} | {"path": clip.name}
+    try:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            if not file.tell():
+                writer.writeheader()
+            writer.writerow(row)
+    except OSError as error:
+        raise ManifestError(f"cannot write the manifest {path}: {error.strerror}") from error
+
+
 def read_manifests(paths: Iterable[str | Path]) -> list[Clip]:
     """Read several manifests into one list, in the order given."""
     return [clip for path in paths for clip in read_manifest(path)]

@@ -24,6 +24,7 @@ from kwspot.errors import (
 from kwspot.loader import load_model, shipped_models
 
 if TYPE_CHECKING:
+    from kwspot.keeper import ClipKeeper
     from kwspot.microphone import Microphone
     from kwspot.pcm import PcmStream
     from kwspot.sources import AudioFile, Chunks, Samples
@@ -33,6 +34,7 @@ __all__ = [
     "AudioFile",
     "CalibrationError",
     "Chunks",
+    "ClipKeeper",
     "Detection",
     "DeviceError",
     "KeywordDetector",
@@ -46,10 +48,11 @@ __all__ = [
     "shipped_models",
 ]
 
-# Who feeds the detector arrays needs no source: these are imported when first asked for.
-_SOURCES = {
+# Who feeds the detector arrays needs none of these: they are imported when first asked for.
+_LATER = {
     "AudioFile": "kwspot.sources",
     "Chunks": "kwspot.sources",
+    "ClipKeeper": "kwspot.keeper",
     "Microphone": "kwspot.microphone",
     "PcmStream": "kwspot.pcm",
     "Samples": "kwspot.sources",
@@ -57,7 +60,7 @@ _SOURCES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a source (PEP 562)."""
-    if name not in _SOURCES:
+    """Import what few need (PEP 562)."""
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_SOURCES[name]), name)
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "kwspot.commands.demo",
     "eval": "kwspot.commands.eval",
     "record": "kwspot.commands.record",
+    "review": "kwspot.commands.review",
     "calibrate": "kwspot.commands.calibrate",
     "bench": "kwspot.commands.bench",
     "info": "kwspot.commands.info",

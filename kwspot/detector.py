@@ -12,7 +12,7 @@ there are run first, so that the model has heard what came before the word.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,19 @@ class Detection:
     score: float
     start: float
     end: float
+
+
+class Watcher(Protocol):
+    """Sees all that a detector does, as it does it. May not take long: audio is waiting."""
+
+    def hear(self, samples: FloatArray) -> None:
+        """Take the next samples of the stream, (N,), a step at most; scores of them follow."""
+
+    def judge(self, time: int, scores: list[float], hits: list[Detection]) -> None:
+        """Take the scores (K,) at sample `time` of the stream, and what was detected there."""
+
+    def end(self) -> None:
+        """Take that the stream has ended; time begins anew."""
 
 
 class KeywordDetector:
@@ -99,6 +112,7 @@ class KeywordDetector:
         else:
             own = (keyword.operating_points[sensitivity].threshold for keyword in info.keywords)
             chosen = [threshold or point for point in own]
+        self._watcher: Watcher | None = None
         self._triggers = [
             Trigger(
                 level,
@@ -111,6 +125,8 @@ class KeywordDetector:
 
     def reset(self) -> None:
         """Start a new stream, as a new detector would."""
+        if self._watcher is not None:
+            self._watcher.end()
         self._framer.clear()
         self._gate.reset()
         self._smoother.reset()
@@ -166,6 +182,10 @@ class KeywordDetector:
             yield from self.process(samples)
         yield from self.finish()
 
+    def watch(self, watcher: Watcher | None) -> None:
+        """Let `watcher` see what comes from now on; None ends that."""
+        self._watcher = watcher
+
     def score(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Like `process`, but return every smoothed score (U, K) and decide nothing.
 
@@ -178,7 +198,10 @@ class KeywordDetector:
         """Run the steps that `samples` complete; yield where each began, and its scores."""
         framer = self._framer
         while len(samples):
-            samples = samples[framer.write(samples) :]
+            count = framer.write(samples)
+            if self._watcher is not None:
+                self._watcher.hear(samples[:count])
+            samples = samples[count:]
             if not framer.complete:
                 return
             if self._gate.hear(framer.newest()):
@@ -213,12 +236,16 @@ class KeywordDetector:
 
     def _decide(self, begun: int, scores: Scores) -> list[Detection]:
         """Turn the scores of the step that began at sample `begun` into detections."""
-        hits, time = [], begun
+        hits: list[Detection] = []
+        time = begun
         for output in scores:
             time += self._output_samples
+            before = len(hits)
             for number, score in enumerate(output):
                 if self._triggers[number](score, time):
                     keyword, end = self.info.keywords[number], time / SAMPLE_RATE
                     start = max(0.0, end - keyword.seconds)
                     hits.append(Detection(keyword.label, score, start, end))
+            if self._watcher is not None:
+                self._watcher.judge(time, output, hits[before:])
         return hits

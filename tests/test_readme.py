@@ -58,6 +58,7 @@ def test_the_public_surface_is_this_list() -> None:
         "AudioFile",
         "CalibrationError",
         "Chunks",
+        "ClipKeeper",
         "Detection",
         "DeviceError",
         "KeywordDetector",

@@ -5,8 +5,9 @@ detector -> samples -> ring of 8 s --------+
          -> scores, detections -> event ---+-> clip of 3 s -> queue -> a thread of its own -> disk
 ```
 
-Nothing is kept unless somebody asks for it, and then only these clips. The thread that listens never
-waits for the disk: where that is too slow or full, clips are lost, audio is not.
+Nothing is kept unless somebody asks for it, and then only these clips. The thread that listens
+never waits for the disk: where that is too slow or full, clips are lost, audio is not. Only sound
+that is not live is held up.
 """
 
 import csv
@@ -60,16 +61,22 @@ class ClipKeeper:
     """Watches a detector and keeps clips of 3 s around detections and near misses in a folder.
 
     `limit` is in bytes; above it the oldest near misses are dropped first, then the oldest
-    detections. Clips that were reviewed are not among them. Use it as a context manager, or
-    `close()` it. Errors of the disk are logged, once, and listening goes on.
+    detections. Clips that were reviewed are not among them. Sound that is not `live`, such as a
+    file's, waits for the disk instead of losing clips. Use it as a context manager, or `close()`
+    it. Errors of the disk are logged, once, and listening goes on.
 
     Raises AudioError for a folder that cannot be made or written to.
     """
 
     def __init__(
-        self, detector: KeywordDetector, folder: str | Path, limit: int = LIMIT_BYTES
+        self,
+        detector: KeywordDetector,
+        folder: str | Path,
+        limit: int = LIMIT_BYTES,
+        live: bool = True,
     ) -> None:
         self._detector, self._folder, self._limit = detector, Path(folder), limit
+        self._live = live
         self._seconds = {k.label: k.seconds for k in detector.info.keywords}
         self._ring = np.zeros(round(RING_SECONDS * SAMPLE_RATE), np.float32)
         self._event: _Event | None = None
@@ -100,21 +107,23 @@ class ClipKeeper:
 
     def judge(self, time: int, scores: list[float], hits: list[Detection]) -> None:
         """Take the scores at sample `time`, and what was detected there."""
+        thresholds = self._detector.thresholds
         for hit in hits:
             if self._event and self._event.kind == DETECTION:
                 self._hand_over(self._event)
-            threshold = self._detector.thresholds[hit.keyword]
+            threshold = thresholds[hit.keyword]
             self._event = _Event(DETECTION, hit.keyword, time, hit.score, threshold)
-        thresholds = self._detector.thresholds.items()
-        score, (keyword, threshold) = max(
-            zip(scores, thresholds, strict=True), key=lambda pair: pair[0] / pair[1][1]
+        events = (
+            _Event(NEAR_MISS, keyword, time, score, threshold)
+            for score, (keyword, threshold) in zip(scores, thresholds.items(), strict=True)
         )
-        if score < NEAR_SHARE * threshold:
+        nearest = max(events, key=lambda event: event.share)
+        if nearest.share < NEAR_SHARE:
             self._armed = True
-        elif self._event is None and self._armed:
-            self._event = _Event(NEAR_MISS, keyword, time, score, threshold)
-        elif self._event and self._event.kind == NEAR_MISS and score > self._event.score:
-            self._event = _Event(NEAR_MISS, keyword, time, score, threshold)
+        elif self._event is None:
+            self._event = nearest if self._armed else None
+        elif self._event.kind == NEAR_MISS and nearest.share > self._event.share:
+            self._event = nearest
 
     def end(self) -> None:
         """Take that the stream has ended: what comes next is another one."""
@@ -154,7 +163,7 @@ class ClipKeeper:
         samples = self._ring[np.arange(begin, end) % len(self._ring)]
         event.begin = begin
         try:
-            self._queue.put_nowait((event, samples))
+            self._queue.put((event, samples), block=not self._live)
         except queue.Full:
             self._warn("the disk is too slow")
 
@@ -167,9 +176,8 @@ class ClipKeeper:
 
     def _write(self, event: "_Event", samples: FloatArray) -> None:
         now = datetime.now()
-        stem, number = f"{event.kind}-{now:%Y%m%d-%H%M%S}", 1
-        while (path := self._folder / f"{stem}-{number}.flac").exists():
-            number += 1
+        # With microseconds: the name of a clip that was dropped is never used again.
+        path = self._folder / f"{event.kind}-{now:%Y%m%d-%H%M%S-%f}.flac"
         self._sizes[path] = write_clip(path, samples)
         end = (event.time - event.begin) / SAMPLE_RATE
         start = max(0.0, end - self._seconds[event.keyword])
@@ -213,6 +221,11 @@ class _Event:
     score: float
     threshold: float
     begin: int = 0
+
+    @property
+    def share(self) -> float:
+        """How much of the threshold the score reached."""
+        return self.score / self.threshold
 
 
 def read_kept(folder: str | Path) -> list[Kept]:

@@ -196,6 +196,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         "listen",
         "demo",
         "record",
+        "review",
         "calibrate",
         "eval",
         "bench",

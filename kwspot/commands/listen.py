@@ -4,13 +4,16 @@ import argparse
 import dataclasses
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 from kwspot.detector import Detection, KeywordDetector
 from kwspot.errors import KwspotError
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.gate import VOICES
+from kwspot.keeper import ClipKeeper
 from kwspot.meter import Meter, MeterHandler
 from kwspot.microphone import Microphone
 from kwspot.modelfile import SENSITIVITIES
@@ -28,6 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object a detection")
     parser.add_argument(
         "--thresholds", metavar="FILE", help="those of a place, from `kwspot calibrate`"
+    )
+    keep = parser.add_argument_group("clips of what was heard, and nearly heard, to learn from")
+    keep.add_argument("--keep", metavar="DIR", help="keep them, 3 s each, for `kwspot review DIR`")
+    keep.add_argument(
+        "--keep-limit",
+        type=_bytes,
+        metavar="SIZE",
+        default="200MB",
+        help="of all of them; the oldest near misses go first (default: %(default)s)",
     )
     add_detector_arguments(parser)
     raw = parser.add_argument_group("raw PCM on stdin (--input -)")
@@ -67,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     source = _source(args)
     if source.live and not args.json:
         print("listening; Ctrl-C ends", file=sys.stderr)
-    report(detector, source, as_json=args.json)
+    with _keeper(detector, source, args):
+        report(detector, source, as_json=args.json)
     return 0
 
 
@@ -120,6 +133,14 @@ def _line(hit: Detection) -> str:
     return f"{hit.keyword:<12} {hit.start:8.2f} s to {hit.end:8.2f} s   score {hit.score:.2f}"
 
 
+def _keeper(
+    detector: KeywordDetector, source: Source, args: argparse.Namespace
+) -> AbstractContextManager[object]:
+    if args.keep is None:
+        return nullcontext()
+    return ClipKeeper(detector, args.keep, args.keep_limit, live=source.live or args.input == "-")
+
+
 def _source(args: argparse.Namespace) -> Source:
     if args.input is None:
         return Microphone(args.device)
@@ -133,6 +154,13 @@ def _share(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
     return value
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"([1-9]\d*) ?([kMG]?)B?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 200MB")
+    return int(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[found[2]]
 
 
 def _seconds(text: str) -> float:

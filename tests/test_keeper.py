@@ -300,6 +300,18 @@ def test_a_player_that_is_not_there_is_said_once(
     assert all(str(folder / k.path) in out for k in kept)
 
 
+def test_a_clip_that_cannot_be_read_is_skipped(
+    reviewed: tuple[Path, list[Kept]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, kept = reviewed
+    (folder / kept[0].path).write_bytes(b"")
+    assert review(folder, "nq", monkeypatch) == 0
+    assert f"skipped: {folder / kept[0].path} is an empty file" in capsys.readouterr().out
+    assert [c.name for c in read_manifest(folder / "manifest.csv")] == [f"reviewed/{kept[1].path}"]
+
+
 def test_a_folder_where_nothing_was_kept_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

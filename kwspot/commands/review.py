@@ -7,6 +7,7 @@ written to DIR/manifest.csv: `text` is the keyword, or empty for anything else. 
 import argparse
 from pathlib import Path
 
+from kwspot.errors import AudioError
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.keeper import Kept, read_kept
 from kwspot.review import MANIFEST, clip_samples, label
@@ -29,7 +30,11 @@ def run(args: argparse.Namespace) -> int:
     labelled = 0
     for number, kept in enumerate(waiting, start=1):
         print(f"{number} of {len(waiting)}: {_line(args.folder, kept)}", flush=True)
-        samples = clip_samples(args.folder, kept)
+        try:
+            samples = clip_samples(args.folder, kept)
+        except AudioError as error:  # deleted meanwhile, above the limit of what is kept
+            print(f"   skipped: {error}")
+            continue
         answer = "r"
         while answer == "r":
             if player is not None:

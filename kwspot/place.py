@@ -19,7 +19,7 @@ import numpy.typing as npt
 from kwspot.calibration import BLOCK, Refit, block_peaks, refit
 from kwspot.detector import KeywordDetector
 from kwspot.errors import CalibrationError
-from kwspot.features import SAMPLE_RATE, FloatArray
+from kwspot.features import SAMPLE_RATE
 from kwspot.model import Model
 from kwspot.modelfile import SENSITIVITIES
 from kwspot.records import read_record
@@ -124,7 +124,7 @@ def place_of(model: Model, fit: Fit) -> Place:
     """Put together what the file of a place says."""
     return Place(
         FORMAT,
-        model.info.name,
+        model.path.name,
         _sha256(model),
         round(fit.hours, 3),
         importlib.metadata.version("kwspot"),
@@ -190,7 +190,6 @@ def _heard(detector: KeywordDetector, source: Source) -> tuple[npt.NDArray[np.fl
     detector.reset()
     parts: list[npt.NDArray[np.float64]] = []
     samples, level = 0, 0.0
-    block: FloatArray
     for block in source:
         parts.append(detector.score(block))
         samples += len(block)

@@ -91,7 +91,9 @@ def test_a_background_that_says_nothing_is_refused(
 
 def test_thresholds_of_another_model_file_are_refused(place_path: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other.onnx", name="other")
-    with pytest.raises(CalibrationError, match=r"model file tiny with .*, not of .*other.onnx"):
+    with pytest.raises(
+        CalibrationError, match=r"model file tiny.onnx with .*, not of .*other.onnx"
+    ):
         KeywordDetector(other, thresholds=place_path)
 
 

@@ -6,8 +6,8 @@ peaks of keywords and of other sound -> slope, offset -> head: weight * slope, b
 
 The map of Platt (1999), a temperature (Guo et al. 2017, arXiv 1706.04599) and an offset, is affine
 in the logit, so a folded net costs what it did before and puts its outputs in the same order. A
-score then means: of 2 s stretches that peak here, this share holds the keyword, if half of all
-stretches did (PRIOR). In a stream where keywords are rarer, so is being right: thresholds, not
+score then means: of 2 s stretches that peak here, this share holds the keyword, if one in ten of
+all stretches did (PRIOR). In a stream where keywords are rarer, so is being right: thresholds, not
 probabilities, promise false alarms an hour.
 """
 
@@ -26,7 +26,9 @@ from kwspot_export.validation import Score
 
 log = logging.getLogger(__name__)
 
-PRIOR = 0.5  # share of stretches that hold the keyword: validation streams know no better one
+# Share of stretches that hold the keyword. No stream has it; at a half, thresholds would crowd
+# just below 1, where an 8-bit score has few values left.
+PRIOR = 0.1
 LEAST_SLOPE = 0.1  # a flatter map says that scores tell next to nothing
 ROUNDS = 2  # the first fit takes a peak for one output's; the second mends what averaging bends
 

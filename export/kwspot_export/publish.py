@@ -111,9 +111,8 @@ No clip of role `test` was trained on, or used to choose a checkpoint or a thres
 
 ## Score
 
-The probability of the keyword, if it were in half of all stretches of {BLOCK:g} s
-(prior {PRIOR:g}): Platt scaling on {len(score.hits)} validation trials and {len(score.alarms)} \
-stretches of other sound,
+The probability of the keyword, if it were in one of {1 / PRIOR:g} stretches of {BLOCK:g} s:
+Platt scaling on {len(score.hits)} validation trials and {len(score.alarms)} of other sound,
 folded into the last layer (logit times {platt.slope:.3f} plus {platt.offset:.3f}).
 
 ## Thresholds

@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from kwspot_export.calibration import Platt, calibrated, fit_platt, folded
+from kwspot_export.calibration import PRIOR, Platt, calibrated, fit_platt, folded
 from kwspot_export.student import FrameNet, stream
 from kwspot_export.validation import Score
 from toy import random_features, random_net
@@ -18,12 +18,13 @@ def logit(scores: np.ndarray) -> np.ndarray:
 
 
 def draw(seed: int, keywords: int, others: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw scores that are probabilities at prior 1/2: of keywords, and of other sound.
+    """Draw scores that are probabilities at PRIOR: of keywords, and of other sound.
 
-    Of two normal logits of one variance v, means at +v/2 and -v/2 make that so.
+    Of two normal logits of one variance v, means v/2 above and below the prior's make that so.
     """
     rng = np.random.default_rng(seed)
-    return sigmoid(rng.normal(2, 2, keywords)), sigmoid(rng.normal(-2, 2, others))
+    middle = logit(np.array(PRIOR))
+    return sigmoid(rng.normal(middle + 2, 2, keywords)), sigmoid(rng.normal(middle - 2, 2, others))
 
 
 def distorted(scores: np.ndarray) -> np.ndarray:
@@ -31,10 +32,10 @@ def distorted(scores: np.ndarray) -> np.ndarray:
 
 
 def calibration_error(hits: np.ndarray, alarms: np.ndarray) -> float:
-    """Expected calibration error over ten bins, keywords weighing as much as all other sound."""
+    """Expected calibration error over ten bins, kinds weighing as PRIOR says."""
     scores = np.concatenate([hits, alarms])
     truth = np.repeat([1.0, 0.0], [len(hits), len(alarms)])
-    weights = np.repeat([0.5 / len(hits), 0.5 / len(alarms)], [len(hits), len(alarms)])
+    weights = np.repeat([PRIOR / len(hits), (1 - PRIOR) / len(alarms)], [len(hits), len(alarms)])
     bins = np.minimum((scores * 10).astype(int), 9)
     gaps = [abs(np.sum((weights * (scores - truth))[bins == b])) for b in range(10)]
     return float(np.sum(gaps))

@@ -6,22 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from kwspot.conditions import Condition, parse_condition
 from kwspot.endpoints import speech_level
 from kwspot.errors import AudioError, KwspotError, ManifestError
 from kwspot.features import SAMPLE_RATE, FloatArray
+from kwspot.interference import TALKERS, Interference
 from kwspot.manifest import COLUMNS, Clip, read_manifest
-from kwspot.streams import (
-    TALKERS,
-    Condition,
-    Interference,
-    Material,
-    Stream,
-    choose_material,
-    negative_stream,
-    parse_condition,
-    positive_stream,
-    read_clip,
-)
+from kwspot.material import Material, choose_material, read_clip
+from kwspot.streams import Stream, negative_stream, positive_stream
 
 CLEAN, BABBLE = Condition("clean"), Condition("babble", 10.0)
 

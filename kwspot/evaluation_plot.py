@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from kwspot.conditions import parse_condition
 from kwspot.evaluation import Evaluation
+from kwspot.operating import MOST
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 BAR = 0.28  # inches a condition
 COLUMNS = 3  # DET plots side by side
 BLUE = "#4878a8"
-LEAST_MISSED = 0.001  # where the logarithmic axis of misses begins: 0 has no place on it
+LEAST_RATE, LEAST_MISSED = 0.1, 0.001  # where the logarithmic axes begin: 0 has no place there
 
 
 def recall_plot(result: Evaluation) -> "Figure":
@@ -36,7 +37,7 @@ def recall_plot(result: Evaluation) -> "Figure":
 def det_plot(result: Evaluation) -> "Figure":
     """Draw the share missed against false alarms an hour, a plot a kind of condition."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     kinds: dict[str, list[int]] = {}
     for number, recall in enumerate(result.recalls):
@@ -52,9 +53,10 @@ def det_plot(result: Evaluation) -> "Figure":
             name = result.recalls[number].condition
             axes.step(result.det.per_hour, missed, where="post", label=name)
         axes.set(title=kind, xscale="log", yscale="log")
-        axes.xaxis.set_major_formatter(plain)
-        axes.yaxis.set_major_formatter(plain)
-        axes.set_ylim(100 * LEAST_MISSED, 100)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(plain)
+            axis.set_minor_formatter(NullFormatter())
+        axes.set(xlim=(LEAST_RATE, MOST), ylim=(100 * LEAST_MISSED, 100))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     for axes in grid[len(kinds) :]:

@@ -21,7 +21,7 @@ from kwspot.features import SAMPLE_RATE, FloatArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NUMBER = re.compile(r"[-+−\d.,:/% ]+")  # cells of these alone are set to the right
+_NUMBER = re.compile(r"([-+−]?\d[-+−\d.,:/%() to]*|-|\?)?")  # also ranges, and where none is known
 _PROLOGUE = re.compile(r"^.*?(?=<svg)", re.DOTALL)  # XML declaration and document type
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _NAMESPACE = re.compile(r' xmlns(:\w+)?="[^"]*"')  # which SVG within HTML does without
@@ -45,7 +45,8 @@ p {{ max-width: 48rem; }}
 table {{ border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .25rem .7rem; text-align: left; border-bottom: 1px solid #8884; }}
 th {{ vertical-align: bottom; }}
-td.number {{ text-align: right; white-space: nowrap; }}
+th.number, td.number {{ text-align: right; }}
+td.number {{ white-space: nowrap; }}
 figure {{ margin: 1rem 0; }}
 figure svg {{ display: block; max-width: 100%; height: auto; background: #fff; }}
 figcaption, .caption {{ font-size: .85rem; opacity: .75; }}
@@ -82,9 +83,12 @@ class Page:
         self._parts.append(f"<p>{html.escape(text)}</p>")
 
     def table(self, header: Sequence[Cell], rows: Sequence[Sequence[Cell]]) -> None:
-        """Add a table; cells of digits and their punctuation are set to the right."""
-        lines = ["<tr>" + "".join(f"<th>{_markup(cell)}</th>" for cell in header) + "</tr>"]
-        lines += ["<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows]
+        """Add a table; columns of numbers are set to the right, but for the first."""
+        right = [
+            column > 0 and all(map(_is_number, cells))
+            for column, cells in enumerate(zip(*rows, strict=True))
+        ] or [False] * len(header)
+        lines = [_row("th", header, right), *(_row("td", row, right) for row in rows)]
         self._parts.append('<div class="scroll"><table>\n' + "\n".join(lines) + "\n</table></div>")
 
     def figure(self, figure: "Figure", caption: str) -> None:
@@ -125,6 +129,13 @@ def _markup(cell: Cell) -> str:
     return cell.markup if isinstance(cell, Html) else html.escape(cell)
 
 
-def _cell(cell: Cell) -> str:
-    number = isinstance(cell, str) and _NUMBER.fullmatch(cell)
-    return f'<td class="number">{_markup(cell)}</td>' if number else f"<td>{_markup(cell)}</td>"
+def _is_number(cell: Cell) -> bool:
+    return isinstance(cell, str) and _NUMBER.fullmatch(cell) is not None
+
+
+def _row(tag: str, cells: Sequence[Cell], right: Sequence[bool]) -> str:
+    shown = []
+    for cell, number in zip(cells, right, strict=True):
+        set_right = ' class="number"' if number else ""
+        shown.append(f"<{tag}{set_right}>{_markup(cell)}</{tag}>")
+    return "<tr>" + "".join(shown) + "</tr>"

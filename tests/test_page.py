@@ -62,12 +62,14 @@ def test_every_text_is_shown_as_it_is(tmp_path: Path) -> None:
     assert reader.said.count(nasty) == 7  # also in the title
 
 
-def test_numbers_are_set_to_the_right_and_names_to_the_left(tmp_path: Path) -> None:
+def test_columns_of_numbers_are_set_to_the_right(tmp_path: Path) -> None:
     page = Page("t")
-    page.table(["what", "much"], [["a1.wav", "-3.5"], ["34 / 256", ""]])
+    rows = [["1", "34 / 256", "a1.wav"], ["0:01", "5.0 (0.0 to 18.8)", "2"], ["b", "?", ""]]
+    page.table(["what", "much", "clip"], rows)
+    page.table(["nothing"], [])
     page.write(tmp_path / "page.html")
-    cells = re.findall(r"<td( class=\"number\")?>", (tmp_path / "page.html").read_text())
-    assert [bool(cell) for cell in cells] == [False, True, True, False]
+    cells = re.findall(r"<t[hd]( class=\"number\")?>", (tmp_path / "page.html").read_text())
+    assert [bool(cell) for cell in cells] == [False, True, False] * 4 + [False]
 
 
 def test_sound_comes_back_as_it_went_in() -> None:

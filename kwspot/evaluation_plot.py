@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 BAR = 0.28  # inches a condition
 COLUMNS = 3  # DET plots side by side
 BLUE = "#4878a8"
-LEAST_RATE, LEAST_MISSED = 0.1, 0.001  # where the logarithmic axes begin: 0 has no place there
+LEAST_RATE, LEAST_MISSED = 0.1, 0.001  # where the logarithmic axes begin; less is drawn there
 
 
 def recall_plot(result: Evaluation) -> "Figure":
@@ -46,12 +46,13 @@ def det_plot(result: Evaluation) -> "Figure":
     width = min(len(kinds), COLUMNS)
     drawing = Figure(figsize=(max(5, 3.6 * width), 3.4 * rows), layout="constrained")
     grid = drawing.subplots(rows, width, squeeze=False, sharex=True, sharey=True).ravel()
+    rates = [max(rate, LEAST_RATE) for rate in result.det.per_hour]
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     for axes, (kind, numbers) in zip(grid, kinds.items(), strict=False):
         for number in numbers:
             missed = [100 * max(share, LEAST_MISSED) for share in result.det.missed[number]]
             name = result.recalls[number].condition
-            axes.step(result.det.per_hour, missed, where="post", label=name)
+            axes.step(rates, missed, where="post", label=name, marker=".", markersize=3)
         axes.set(title=kind, xscale="log", yscale="log")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(plain)

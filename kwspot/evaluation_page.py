@@ -17,9 +17,10 @@ from kwspot.report import (
     CONFUSABLES,
     Origin,
     false_alarm_line,
-    further_tables,
     protocol,
     settings_line,
+    threshold_tables,
+    voice_tables,
 )
 from kwspot.streams import Place, positive_stream
 
@@ -52,18 +53,24 @@ def evaluation_page(
         evaluation_plot.det_plot(result),
         "Every threshold from the first false alarm on, no gate: down and left is better.",
     )
-    for title, table in further_tables(result):
-        if title != CONFUSABLES:
-            page.text(f"{title[0].upper()}{title[1:]}.")
-            _table(page, table)
+    for title, table in threshold_tables(result):
+        page.text(_sentence(title))
+        _table(page, table)
     _false_alarms(page, result, sounds)
     _misses(page, result, hearing, material, options)
     _confusables(page, result, sounds)
+    for title, table in voice_tables(result):
+        page.heading(_sentence(title).rstrip("."))
+        _table(page, table)
     page.heading("How this was measured")
     page.text(protocol())
     machine = origin.machine
     page.text(f"{machine.cpu}, {machine.system}, {machine.date}, kwspot {machine.kwspot}.")
     return page
+
+
+def _sentence(title: str) -> str:
+    return f"{title[0].upper()}{title[1:]}."
 
 
 def _table(page: Page, table: tables.Table) -> None:
@@ -126,7 +133,7 @@ def _confusables(page: Page, result: Evaluation, sounds: dict[str, Clip]) -> Non
     if not result.confusables:
         return
     page.heading("Confusable words")
-    page.text(f"{CONFUSABLES[0].upper()}{CONFUSABLES[1:]}; the clip with the highest plays.")
+    page.text(_sentence(CONFUSABLES) + " The clip with the highest plays.")
     heading, *rows = tables.confusable_table(result)
     shown = zip(result.confusables, rows, strict=False)
     page.table(["", *heading], [[page.audio(read_clip(sounds[c.clip])), *row] for c, row in shown])

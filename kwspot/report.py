@@ -45,7 +45,11 @@ def text_report(result: Evaluation, options: Options, origin: Origin) -> str:
             left = alarms - tables.LISTED
             parts.append(f"... and {left} with lower scores: --output writes all")
         parts.append(f"what fired: {_fired(result)}")
-    parts += [f"{title}\n{_aligned(table)}" for title, table in further_tables(result)]
+    further = threshold_tables(result)
+    if result.confusables:
+        further.append((CONFUSABLES, tables.confusable_table(result)))
+    further += voice_tables(result)
+    parts += [f"{title}\n{_aligned(table)}" for title, table in further]
     return "\n\n".join(parts)
 
 
@@ -55,19 +59,21 @@ def markdown_report(result: Evaluation, options: Options, origin: Origin) -> str
     parts.append(false_alarm_line(result))
     if result.false_alarms.events:
         parts.append("What fired: " + _fired(result) + ".")
-    for title, table in further_tables(result):
+    for title, table in threshold_tables(result):
         parts += [f"{title[0].upper()}{title[1:]}:", _piped(table)]
     parts.append(protocol())
     return "\n\n".join(parts) + "\n"
 
 
-def further_tables(result: Evaluation) -> list[tuple[str, Table]]:
-    """Return what comes after recall and false alarms: tables with their titles."""
-    found = [(MATCHED, tables.missed_table(result)), (PRESETS, tables.preset_table(result))]
-    if result.confusables:
-        found.append((CONFUSABLES, tables.confusable_table(result)))
-    if result.speakers:
-        worst = result.speakers[: tables.WORST]
+def threshold_tables(result: Evaluation) -> list[tuple[str, Table]]:
+    """Return what other thresholds would give, as tables with their titles."""
+    return [(MATCHED, tables.missed_table(result)), (PRESETS, tables.preset_table(result))]
+
+
+def voice_tables(result: Evaluation) -> list[tuple[str, Table]]:
+    """Return who is heard how well, as far as the manifest knows, as tables with their titles."""
+    worst, found = result.speakers[: tables.WORST], []
+    if worst:
         found.append(("speakers heard least", tables.voice_table(worst, result, "speaker")))
     if result.groups:
         found.append(("groups", tables.voice_table(result.groups, result, "group")))

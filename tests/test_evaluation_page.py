@@ -1,3 +1,4 @@
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,3 +110,18 @@ def test_the_command_writes_the_page(tiny_path: Path, tmp_path: Path) -> None:
     arguments = ["eval", "--model", str(tiny_path), "--manifest", str(manifest)]
     assert main([*arguments, "--condition", "clean", "--html", str(path)]) == 0
     assert "tiny by tiny" in read_page(path).said
+
+
+def test_a_page_without_matplotlib_is_refused_before_anything_is_heard(
+    tiny_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name)
+    )
+    arguments = ["eval", "--model", str(tiny_path), "--manifest", "absent.csv"]
+    assert main([*arguments, "--html", str(tmp_path / "page.html")]) == 2
+    assert "plots need matplotlib: pip install 'kwspot[plot]'" in capsys.readouterr().err

@@ -51,7 +51,7 @@ def evaluation_page(
     page.heading("Misses against false alarms")
     page.figure(
         evaluation_plot.det_plot(result),
-        "Every threshold from the first false alarm on, no gate: down and left is better.",
+        "Every threshold, no gate: down and left is better. Less than 0.1 is drawn at 0.1.",
     )
     for title, table in threshold_tables(result):
         page.text(_sentence(title))

@@ -57,7 +57,8 @@ def det_plot(result: Evaluation) -> "Figure":
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(plain)
             axis.set_minor_formatter(NullFormatter())
-        axes.set(xlim=(LEAST_RATE, MOST), ylim=(100 * LEAST_MISSED, 100))
+        axes.set(xlim=(LEAST_RATE, MOST), ylim=(80 * LEAST_MISSED, 120))  # lines at the edges show
+        axes.xaxis.set_tick_params(labelbottom=True)  # also where an empty place is below
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     for axes in grid[len(kinds) :]:

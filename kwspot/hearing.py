@@ -1,8 +1,8 @@
 """What a detector makes of the streams of an evaluation: what a user gets, and every score.
 
 ```
-positives, a stream a condition -> KeywordDetector, gated -> detections
-negatives, one long stream      -> KeywordDetector, no gate -> scores
+positives, a stream a condition -|-> KeywordDetector as the user sets it -> detections
+negatives, one long stream      -|-> KeywordDetector without a gate      -> scores
 ```
 """
 

@@ -20,16 +20,19 @@ from pathlib import Path
 import numpy as np
 
 from kwspot.bench import machine
-from kwspot.evaluation import Options, evaluate
+from kwspot.conditions import Condition, parse_condition
+from kwspot.evaluation import evaluate
 from kwspot.features import FloatArray, LogMel
 from kwspot.framer import Framer
+from kwspot.hearing import Options
 from kwspot.loader import load_model
 from kwspot.manifest import Clip, read_manifests
+from kwspot.material import choose_material
 from kwspot.model import Model
 from kwspot.modelfile import ModelInfo
 from kwspot.records import read_record
 from kwspot.selftest import judge
-from kwspot.streams import Condition, choose_material, parse_condition, positive_stream
+from kwspot.streams import positive_stream
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "formats.json"

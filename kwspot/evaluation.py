@@ -1,9 +1,7 @@
 """Judge a detector on composed streams: recall, false alarms, latency, and how sure they are.
 
 ```
-positives, a stream a condition -> KeywordDetector -> detections -> hits, misses, latency
-negatives, one long stream      -> KeywordDetector -> detections -> false alarms an hour
-both, without a gate            -> scores -> Trigger at other thresholds -> matched false alarms
+clips, model -> hear -> detections, scores -> judge -> Evaluation
 ```
 
 A hit is a detection from the start of a word to 1 s after its end. Detections elsewhere are false
@@ -17,43 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import default_rng
 
-from kwspot.detector import Detection, KeywordDetector
-from kwspot.errors import ModelError
+from kwspot.confusables import Confusable, confusables
+from kwspot.detector import Detection
 from kwspot.features import SAMPLE_RATE
+from kwspot.hearing import Heard, Hearing, Options, Progress, hear
+from kwspot.hits import assign, heard_words
 from kwspot.intervals import Interval, by_speaker, garwood, wilson
 from kwspot.manifest import Clip
 from kwspot.model import Model
-from kwspot.modelfile import ModelInfo
-from kwspot.streams import (
-    Condition,
-    Place,
-    Stream,
-    choose_material,
-    negative_stream,
-    positive_stream,
-)
-from kwspot.thresholds import Scores, fire, separate, threshold_for
-
-GRACE = 1.0  # seconds after a word's end in which its detection counts
-MATCHED_RATES = (0.0, 0.5, 1.0, 2.0)  # false alarms an hour at which engines are compared
-CHUNK = SAMPLE_RATE  # samples a call of the detector; any other number gives the same detections
-_SPEAKER_SEED = 3  # streams use 1 and 2
-
-Progress = Callable[[str, int, int], None]  # stream, places heard, places in all
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to judge: the role's clips and the conditions, and the detector as a user sets it."""
-
-    role: str = "test"
-    keyword: str | None = None  # None: the model's first
-    conditions: tuple[Condition, ...] = (Condition("clean"),)
-    threshold: float | None = None
-    sensitivity: str = "medium"
-    vad: str = "webrtc"
-    refractory: float | None = None
-    seed: int = 0
+from kwspot.operating import SPEAKER_SEED, Det, Matched, Preset, det, match, presets
+from kwspot.thresholds import separate
 
 
 @dataclass(frozen=True)
@@ -112,36 +83,32 @@ class FalseAlarms:
 
 
 @dataclass(frozen=True)
-class Matched:
-    """Hits in each condition at the threshold with at most `per_hour` false alarms, no gate.
+class Voice:
+    """A speaker or a group of them: the keyword's clips, and how many each condition's hits are."""
 
-    `threshold` is None where even 1 gives more.
-    """
-
-    per_hour: float
-    threshold: float | None
-    false_alarms: int
+    name: str
+    clips: int
     hits: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All results; `matched` has thresholds chosen on the negatives they are reported on."""
+    """All results; `matched` has thresholds chosen on the negatives they are reported on.
+
+    `speakers` and `groups` begin with the one that is heard least, and are empty where the
+    manifest knows none. `confusables` begin with the highest score.
+    """
 
     keyword: str
     threshold: float
     recalls: tuple[Recall, ...]
     false_alarms: FalseAlarms
     matched: tuple[Matched, ...]
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """What was heard in one stream: as a user gets it, and every score without a gate."""
-
-    places: list[Place]
-    detections: list[Detection]
-    scores: Scores  # (U,)
+    det: Det
+    presets: tuple[Preset, ...]
+    speakers: tuple[Voice, ...]
+    groups: tuple[Voice, ...]
+    confusables: tuple[Confusable, ...]
 
 
 def evaluate(
@@ -150,86 +117,33 @@ def evaluate(
     options: Options,
     progress: Progress = lambda stream, heard, places: None,
 ) -> Evaluation:
-    """Judge a model on the clips of one role.
+    """Judge a model on the clips of one role. Raises what `hear` does."""
+    return judge(hear(model, clips, options, progress), options)
 
-    Raises ManifestError for a role without the clips that are needed, AudioError for a clip that
-    cannot be read, ModelError for a keyword that the model does not have, and ValueError as
-    KeywordDetector does.
-    """
-    keyword = choose_keyword(model.info, options.keyword)
-    threshold = _detector(model, options).thresholds[keyword]
-    material = choose_material(clips, keyword, options.role)
 
-    named = [(str(c), positive_stream(material, c, options.seed)) for c in options.conditions]
-
-    def hear(name: str, stream: Stream, clips: Sequence[Clip]) -> _Heard:
-        return _hear(model, keyword, options, stream, lambda n: progress(name, n, len(clips)))
-
-    positives = [hear(name, stream, material.positives) for name, stream in named]
-    others = hear("other sound", negative_stream(material, options.seed), material.negatives)
-    step = model.info.step_samples
+def judge(hearing: Hearing, options: Options) -> Evaluation:
+    """Judge what a model heard with these options."""
+    step, refractory = hearing.info.step_samples, options.refractory
+    alarms = _false_alarms(hearing.negatives)
     return Evaluation(
-        keyword,
-        threshold,
-        tuple(
-            _recall(name, heard, step, options.seed)
-            for (name, _), heard in zip(named, positives, strict=True)
+        keyword=hearing.keyword,
+        threshold=hearing.threshold,
+        recalls=tuple(_recall(heard, step, options.seed) for heard in hearing.positives),
+        false_alarms=alarms,
+        matched=match(hearing, refractory, options.seed),
+        det=det(hearing, refractory),
+        presets=presets(hearing, refractory),
+        speakers=_voices(hearing.positives, lambda clip: clip.speaker),
+        groups=_voices(hearing.positives, lambda clip: clip.group),
+        confusables=confusables(
+            hearing.negatives, hearing.info, (event.text for event in alarms.events)
         ),
-        _false_alarms(others),
-        _match(positives, others, model.info, options.refractory),
     )
 
 
-def choose_keyword(info: ModelInfo, label: str | None) -> str:
-    """Return `label`, or the model's first; raise ModelError for one that it does not have."""
-    labels = [keyword.label for keyword in info.keywords]
-    if label is not None and label not in labels:
-        raise ModelError(f"{info.name} has no keyword {label!r}: it has {', '.join(labels)}")
-    return label or labels[0]
-
-
-def assign(places: Sequence[Place], times: Sequence[int]) -> tuple[list[list[int]], list[int]]:
-    """Assign detections at `times` (samples) to words: indices a place, and those of no word."""
-    grace = round(GRACE * SAMPLE_RATE)
-    inside = [
-        [i for i, time in enumerate(times) if place.word[0] <= time <= place.word[1] + grace]
-        for place in places
-    ]
-    taken = {index for indices in inside for index in indices}
-    return inside, [index for index in range(len(times)) if index not in taken]
-
-
-def _detector(model: Model, options: Options) -> KeywordDetector:
-    return KeywordDetector(
-        model,
-        threshold=options.threshold,
-        sensitivity=options.sensitivity,
-        vad=options.vad,
-        refractory=options.refractory,
-    )
-
-
-def _hear(
-    model: Model, keyword: str, options: Options, stream: Stream, progress: Callable[[int], None]
-) -> _Heard:
-    detector, ungated = _detector(model, options), KeywordDetector(model, vad="off")
-    column = list(ungated.scores).index(keyword)
-    places: list[Place] = []
-    detections: list[Detection] = []
-    scores: list[float] = []
-    for place, samples in stream:
-        places.append(place)
-        for begin in range(0, len(samples), CHUNK):
-            chunk = samples[begin : begin + CHUNK]
-            detections += [hit for hit in detector.process(chunk) if hit.keyword == keyword]
-            scores += ungated.score(chunk)[:, column].tolist()
-        progress(len(places))
-    return _Heard(places, detections, np.array(scores, np.float64))
-
-
-def _recall(condition: str, heard: _Heard, step: int, seed: int) -> Recall:
-    times = [round(hit.end * SAMPLE_RATE) for hit in heard.detections]
-    rng = default_rng((seed, _SPEAKER_SEED))
+def _recall(heard: Heard, step: int, seed: int) -> Recall:
+    times = heard.times
+    rng = default_rng((seed, SPEAKER_SEED))
     inside, elsewhere = assign(heard.places, times)
     clips = [place.clip for place in heard.places]
     late_ms = [
@@ -239,7 +153,7 @@ def _recall(condition: str, heard: _Heard, step: int, seed: int) -> Recall:
     ]
     speakers = [clip.speaker for clip in clips]
     return Recall(
-        condition=condition,
+        condition=heard.name,
         clips=len(clips),
         speakers=len(set(speakers) - {""}),
         hits=len(late_ms),
@@ -254,9 +168,9 @@ def _recall(condition: str, heard: _Heard, step: int, seed: int) -> Recall:
     )
 
 
-def _false_alarms(heard: _Heard) -> FalseAlarms:
+def _false_alarms(heard: Heard) -> FalseAlarms:
     events = _events(heard, heard.detections)
-    hours = _hours(heard.places)
+    hours = heard.hours
     mean = garwood(len(events))
     return FalseAlarms(
         clips=len(heard.places),
@@ -268,12 +182,7 @@ def _false_alarms(heard: _Heard) -> FalseAlarms:
     )
 
 
-def _hours(places: Sequence[Place]) -> float:
-    """Count the hours of the clips alone: the pauses between them would flatter a detector."""
-    return sum(end - begin for begin, end in (place.word for place in places)) / SAMPLE_RATE / 3600
-
-
-def _events(heard: _Heard, detections: Sequence[Detection]) -> tuple[FalseAlarm, ...]:
+def _events(heard: Heard, detections: Sequence[Detection]) -> tuple[FalseAlarm, ...]:
     times = [round(hit.end * SAMPLE_RATE) for hit in detections]
     ends = [place.end for place in heard.places]
     events = []
@@ -286,18 +195,15 @@ def _events(heard: _Heard, detections: Sequence[Detection]) -> tuple[FalseAlarm,
     return tuple(events)
 
 
-def _match(
-    positives: Sequence[_Heard], negatives: _Heard, info: ModelInfo, refractory: float | None
-) -> tuple[Matched, ...]:
-    hours = _hours(negatives.places)
-    matched = []
-    for rate in MATCHED_RATES:
-        threshold = threshold_for(int(rate * hours), negatives.scores, info, refractory)
-        events = separate(fire(negatives.scores, threshold, info, refractory))
-        hits = [
-            sum(map(bool, assign(heard.places, fire(heard.scores, threshold, info, refractory))[0]))
-            for heard in positives
-        ]
-        reachable = threshold <= 1
-        matched.append(Matched(rate, threshold if reachable else None, len(events), tuple(hits)))
-    return tuple(matched)
+def _voices(positives: Sequence[Heard], name: Callable[[Clip], str]) -> tuple[Voice, ...]:
+    """Count hits by what `name` calls a clip; those that it does not name are left out."""
+    names = [name(place.clip) for place in positives[0].places]
+    clips = Counter(filter(None, names))
+    found = [
+        Counter(n for n, hit in zip(names, heard_words(h.places, h.times), strict=True) if hit)
+        for h in positives
+    ]
+    voices = [
+        Voice(name, count, tuple(hits[name] for hits in found)) for name, count in clips.items()
+    ]
+    return tuple(sorted(voices, key=lambda voice: (sum(voice.hits) / voice.clips, voice.name)))

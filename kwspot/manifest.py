@@ -1,6 +1,7 @@
 """Manifests: CSV lists of recordings with the columns path, seconds, text, speaker, role, source.
 
-Paths are relative to the folder of the CSV file. Roles are `train`, `validation` and `test`.
+A further column, group, may sort speakers, by age or accent for one. Paths are relative to the
+folder of the CSV file. Roles are `train`, `validation` and `test`.
 """
 
 import csv
@@ -25,6 +26,7 @@ class Clip:
     speaker: str
     role: str
     source: str
+    group: str = ""
 
     def says(self, keyword: str) -> bool:
         """Tell whether the whole clip is the keyword, up to case and punctuation."""
@@ -106,4 +108,5 @@ def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
         speaker=values["speaker"],
         role=values["role"],
         source=values["source"],
+        group=row.get("group") or "",
     )

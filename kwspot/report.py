@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kwspot import evaluation, streams, thresholds
+from kwspot import hits, interference, streams, thresholds
+from kwspot import result_tables as tables
 from kwspot.bench import Machine
-from kwspot.evaluation import Evaluation, Options, Recall
-from kwspot.intervals import Interval
+from kwspot.confusables import WORDS
+from kwspot.evaluation import Evaluation
+from kwspot.hearing import Options
+from kwspot.result_tables import Table
 
-LISTED = 20  # false alarms, highest first, and texts that are printed; JSON has all
-MATCHED = "matched false alarms, chosen on this very stream: for comparing engines only"
-
-Table = list[list[str]]  # the first row is the heading
+MATCHED = (
+    "missed, in % (95 % by speaker), at matched false alarms, no gate, the threshold "
+    "chosen on this very stream: for comparing engines only"
+)
+PRESETS = "what the model file promises, and what it does here, no gate"
+CONFUSABLES = f"texts of at most {WORDS} words that come nearest, scores without a gate"
 
 
 @dataclass(frozen=True)
@@ -29,34 +34,50 @@ class Origin:
 def text_report(result: Evaluation, options: Options, origin: Origin) -> str:
     """Write the results for a terminal."""
     parts = [
-        _settings(result, options, origin),
-        _aligned(_recall_table(result)),
-        _false_alarm_line(result),
+        settings_line(result, options, origin),
+        _aligned(tables.recall_table(result)),
+        false_alarm_line(result),
     ]
-    events = sorted(result.false_alarms.events, key=lambda event: -event.score)
-    if events:
-        rows = [
-            [_clock(event.time), f"{event.score:.3f}", event.text[:40] or "?", event.clip]
-            for event in events[:LISTED]
-        ]
-        parts.append(_aligned([["at", "score", "text", "clip"], *rows], texts=(2, 3)))
-        if len(events) > LISTED:
-            parts.append(f"... and {len(events) - LISTED} with lower scores: --output writes all")
+    alarms = len(result.false_alarms.events)
+    if alarms:
+        parts.append(_aligned(tables.alarm_table(result), texts=(2, 3)))
+        if alarms > tables.LISTED:
+            left = alarms - tables.LISTED
+            parts.append(f"... and {left} with lower scores: --output writes all")
         parts.append(f"what fired: {_fired(result)}")
-    parts.append(f"{MATCHED} (recall in %, no gate)\n{_aligned(_matched_table(result))}")
+    further = threshold_tables(result)
+    if result.confusables:
+        further.append((CONFUSABLES, tables.confusable_table(result)))
+    further += voice_tables(result)
+    parts += [f"{title}\n{_aligned(table)}" for title, table in further]
     return "\n\n".join(parts)
 
 
 def markdown_report(result: Evaluation, options: Options, origin: Origin) -> str:
     """Write the results for a README or a model card."""
-    parts = [_settings(result, options, origin), _piped(_recall_table(result))]
-    parts.append(_false_alarm_line(result))
+    parts = [settings_line(result, options, origin), _piped(tables.recall_table(result))]
+    parts.append(false_alarm_line(result))
     if result.false_alarms.events:
         parts.append("What fired: " + _fired(result) + ".")
-    parts.append(f"{MATCHED[0].upper()}{MATCHED[1:]} (recall in %, no gate):")
-    parts.append(_piped(_matched_table(result)))
-    parts.append(_protocol())
+    for title, table in threshold_tables(result):
+        parts += [f"{title[0].upper()}{title[1:]}:", _piped(table)]
+    parts.append(protocol())
     return "\n\n".join(parts) + "\n"
+
+
+def threshold_tables(result: Evaluation) -> list[tuple[str, Table]]:
+    """Return what other thresholds would give, as tables with their titles."""
+    return [(MATCHED, tables.missed_table(result)), (PRESETS, tables.preset_table(result))]
+
+
+def voice_tables(result: Evaluation) -> list[tuple[str, Table]]:
+    """Return who is heard how well, as far as the manifest knows, as tables with their titles."""
+    worst, found = result.speakers[: tables.WORST], []
+    if worst:
+        found.append(("speakers heard least", tables.voice_table(worst, result, "speaker")))
+    if result.groups:
+        found.append(("groups", tables.voice_table(result.groups, result, "group")))
+    return found
 
 
 def json_report(
@@ -70,8 +91,8 @@ def json_report(
         "silence_after_s": streams.AFTER,
         "silence_between_negatives_s": streams.GAP,
         "silence_dbfs": streams.SILENCE_DB,
-        "babble_talkers": streams.TALKERS,
-        "hit_until_after_word_s": evaluation.GRACE,
+        "babble_talkers": interference.TALKERS,
+        "hit_until_after_word_s": hits.GRACE,
         "false_alarm_event_s": thresholds.EVENT,
     }
     report = {
@@ -83,7 +104,8 @@ def json_report(
     return json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _settings(result: Evaluation, options: Options, origin: Origin) -> str:
+def settings_line(result: Evaluation, options: Options, origin: Origin) -> str:
+    """Say in one line what was judged, and how it was set."""
     return (
         f"{result.keyword} by {origin.model} (sha256 {origin.sha256[:12]}), "
         f"threshold {result.threshold:.3f}, gate {options.vad}, role {options.role}, "
@@ -91,52 +113,23 @@ def _settings(result: Evaluation, options: Options, origin: Origin) -> str:
     )
 
 
-def _protocol() -> str:
+def protocol() -> str:
+    """Say how the streams are made and the numbers counted."""
     return (
         f"One continuous stream, no reset: {streams.BEFORE:g} s before and {streams.AFTER:g} s "
         f"after each keyword of white noise at {streams.SILENCE_DB:g} dBFS, {streams.GAP:g} s "
         f"between other clips. A hit is a detection from the word's start to "
-        f"{evaluation.GRACE:g} s after its end; latency counts from its end. babble:SNR adds "
-        f"{streams.TALKERS} talkers at that SNR in dB. False alarms less than "
+        f"{hits.GRACE:g} s after its end; latency counts from its end. babble:SNR adds "
+        f"{interference.TALKERS} talkers at that SNR in dB, noise:SNR and music:SNR recordings; "
+        "room is a measured room response, the speech as loud as before; speed:FACTOR changes "
+        "pitch as well; level:DBFS is a clip's peak. False alarms less than "
         f"{thresholds.EVENT:g} s apart are one. Intervals are 95 %: Wilson over clips, bootstrap "
         "over speakers, exact Poisson."
     )
 
 
-def _recall_table(result: Evaluation) -> Table:
-    heading = ["condition", "clips", "speakers", "recall, %", "95 % by clip", "95 % by speaker"]
-    heading += ["latency median / p90, ms", "repeats", "false alarms"]
-    return [heading, *map(_recall_row, result.recalls)]
-
-
-def _recall_row(recall: Recall) -> list[str]:
-    return [
-        recall.condition,
-        str(recall.clips),
-        str(recall.speakers or "?"),
-        f"{100 * recall.recall:.1f}",
-        _percent(recall.interval),
-        _percent(recall.speaker_interval),
-        f"{_whole(recall.latency_median_ms)} / {_whole(recall.latency_p90_ms)}",
-        str(recall.repeats),
-        str(len(recall.false_alarms)),
-    ]
-
-
-def _matched_table(result: Evaluation) -> Table:
-    heading = ["at most an hour", "found", "threshold"]
-    rows = [heading + [recall.condition for recall in result.recalls]]
-    for matched in result.matched:
-        threshold = "none" if matched.threshold is None else f"{matched.threshold:.3f}"
-        recalls = [
-            f"{100 * hits / recall.clips:.1f}"
-            for hits, recall in zip(matched.hits, result.recalls, strict=True)
-        ]
-        rows.append([f"{matched.per_hour:g}", str(matched.false_alarms), threshold, *recalls])
-    return rows
-
-
-def _false_alarm_line(result: Evaluation) -> str:
+def false_alarm_line(result: Evaluation) -> str:
+    """Say how many false alarms there were, and how sure that is."""
     alarms, interval = result.false_alarms, result.false_alarms.interval
     noun = "false alarm" if len(alarms.events) == 1 else "false alarms"
     return (
@@ -147,8 +140,8 @@ def _false_alarm_line(result: Evaluation) -> str:
 
 def _fired(result: Evaluation) -> str:
     fired = result.false_alarms.fired
-    words = [f"{text[:40] or '(text unknown)'} {count}" for text, count in fired[:LISTED]]
-    return ", ".join(words) + (", ..." if len(fired) > LISTED else "")
+    words = [f"{text[:40] or '(text unknown)'} {count}" for text, count in fired[: tables.LISTED]]
+    return ", ".join(words) + (", ..." if len(fired) > tables.LISTED else "")
 
 
 def _aligned(table: Table, texts: Sequence[int] = (0,)) -> str:
@@ -166,17 +159,5 @@ def _aligned(table: Table, texts: Sequence[int] = (0,)) -> str:
 
 def _piped(table: Table) -> str:
     rule = ["---"] + ["---:"] * (len(table[0]) - 1)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [table[0], rule, *table[1:]])
-
-
-def _percent(interval: Interval | None) -> str:
-    return "?" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
-
-
-def _whole(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, tenths = divmod(round(10 * seconds), 600)
-    return f"{minutes // 60}:{minutes % 60:02d}:{tenths / 10:04.1f}"
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in (table[0], rule, *table[1:])]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -53,14 +53,25 @@ def threshold_for(
     def holds(threshold: float) -> bool:
         return len(separate(fire(scores, threshold, info, refractory))) <= allowed
 
-    block = round(EVENT * SAMPLE_RATE / info.output_samples)  # has one event at most
-    peaks = np.unique(np.maximum.reduceat(scores, np.arange(0, len(scores), block)))[::-1]
-    lowest = _next_above(peaks[0])
-    for peak in peaks[peaks > 0].tolist():
+    lowest = next_above(float(scores.max()))
+    for peak in peaks(scores, info):
         if not holds(peak):
-            return _next_above(peak) if holds(_next_above(peak)) else lowest
+            return next_above(peak) if holds(next_above(peak)) else lowest
         lowest = peak
     return lowest
+
+
+def peaks(scores: Scores, info: ModelInfo) -> list[float]:
+    """Return the highest score of each EVENT s of a stream, falling, those above 0."""
+    block = round(EVENT * SAMPLE_RATE / info.output_samples)  # has one event at most
+    highest = np.unique(np.maximum.reduceat(scores, np.arange(0, len(scores), block)))[::-1]
+    found: list[float] = highest[highest > 0].tolist()
+    return found
+
+
+def next_above(score: float) -> float:
+    """Return the next threshold that a score of `score` does not reach, in float32."""
+    return float(np.nextafter(np.float32(score), np.float32(2)))
 
 
 def separate(times: Sequence[int]) -> list[int]:
@@ -70,7 +81,3 @@ def separate(times: Sequence[int]) -> list[int]:
         if not begun or time - times[begun[-1]] >= EVENT * SAMPLE_RATE:
             begun.append(index)
     return begun
-
-
-def _next_above(score: float) -> float:
-    return float(np.nextafter(np.float32(score), np.float32(2)))

@@ -11,14 +11,19 @@ from test_streams import silence, tone, write_manifest
 from tiny import INFO
 
 from kwspot.cli import main
+from kwspot.conditions import Condition, parse_condition
+from kwspot.detector import KeywordDetector
 from kwspot.errors import AudioError, ManifestError, ModelError
-from kwspot.evaluation import Evaluation, Options, assign, evaluate
+from kwspot.evaluation import Evaluation, Voice, evaluate
 from kwspot.features import SAMPLE_RATE, FloatArray
+from kwspot.hearing import Options, hear
+from kwspot.hits import assign
 from kwspot.intervals import Interval, garwood, wilson
 from kwspot.manifest import Clip, read_manifest
-from kwspot.model import ModelState
+from kwspot.material import choose_material
+from kwspot.model import ModelState, OnnxModel
 from kwspot.modelfile import Decision, Keyword
-from kwspot.streams import Condition, Place, parse_condition
+from kwspot.streams import Place, negative_stream, positive_stream
 
 Row = tuple[str, str, str, str, FloatArray | None]
 
@@ -161,7 +166,7 @@ def test_a_stream_is_never_reset_between_clips(judge: Judge) -> None:
     rows = [beep(f"{n}.wav") for n in range(5)]
     judge(*rows, hum("n.wav"), model=model)
     assert model.longest == 5 * 44  # every step of the stream of positives
-    assert model.streams == 1 + 2 * 2  # to know the threshold; two detectors a stream
+    assert model.streams == 1 + 2  # to know the threshold; without a gate one detector a stream
 
 
 def test_the_detector_runs_with_the_users_gate(judge: Judge) -> None:
@@ -199,7 +204,7 @@ def test_matched_recall_is_at_the_threshold_that_the_negatives_allow(judge: Judg
     for matched in result.matched:  # no rate allows one event in 1.5 s
         assert matched.threshold == pytest.approx(0.84, abs=0.01)
         assert (matched.false_alarms, matched.hits) == (0, (1,))
-    assert [matched.per_hour for matched in result.matched] == [0.0, 0.5, 1.0, 2.0]
+    assert [matched.per_hour for matched in result.matched] == [0.0, 0.1, 0.5, 1.0, 2.0]
 
 
 def test_scores_of_one_in_the_negatives_leave_no_threshold(judge: Judge) -> None:
@@ -260,6 +265,7 @@ def test_the_command_prints_tables_and_writes_all_there_is(
         assert "babble:3" in text
         assert f"{len(events)} false alarm" in text
         assert "chosen on this very stream: for comparing engines only" in text
+        assert "what the model file promises, and what it does here" in text.replace("W", "w")
     assert "| condition | clips | speakers | recall, % |" in as_markdown.read_text()
 
 
@@ -271,7 +277,10 @@ def test_the_command_prints_tables_and_writes_all_there_is(
         (["--condition", "rain"], "'rain' is no condition"),
         (["--condition", "noise:3"], "no clips in a folder noise/"),
         (["--manifest", "absent.csv"], "cannot read the manifest absent.csv"),
+        (["--condition", "music:3"], "no clips in a folder music/"),
+        (["--condition", "room"], "no clips in a folder room_responses/"),
         (["--output", "absent/out.json"], "there is no folder absent"),
+        (["--html", "absent/out.html"], "there is no folder absent"),
     ],
 )
 def test_the_command_ends_with_one_sentence(
@@ -288,3 +297,76 @@ def test_the_command_ends_with_one_sentence(
     assert err.startswith("kwspot: ")
     assert sentence in err
     assert err.count("\n") == 1
+
+
+def test_without_a_gate_the_scores_tell_the_detections(
+    tiny_model: OnnxModel, manifest: Path
+) -> None:
+    clips, options = read_manifest(manifest), Options(vad="off")
+    hearing = hear(tiny_model, clips, options)
+    detector = KeywordDetector(tiny_model, vad="off")
+    for stream, heard in (
+        (
+            positive_stream(choose_material(clips, "tiny", "test"), Condition(), 0),
+            hearing.positives[0],
+        ),
+        (negative_stream(choose_material(clips, "tiny", "test"), 0), hearing.negatives),
+    ):
+        detector.reset()
+        hits = [hit for _, samples in stream for hit in detector.process(samples)]
+        assert list(heard.detections) == hits != []
+
+
+def test_speakers_and_groups_begin_with_the_one_that_is_heard_least(judge: Judge) -> None:
+    soft = tone(0.3, 1000, 0.03)
+    rows = [beep("a.wav"), beep("b.wav", soft, speaker="bob"), beep("c.wav", speaker="bob")]
+    options = replace(UNGATED, threshold=0.8)
+    result = judge(*rows, beep("d.wav", speaker=""), hum("e.wav"), options=options)
+    assert result.speakers == (Voice("bob", 2, (1,)), Voice("ann", 1, (1,)))
+    assert result.groups == ()  # the manifest has no such column
+
+
+def test_groups_are_those_of_the_manifest(tmp_path: Path) -> None:
+    rows = [beep("a.wav"), beep("b.wav", tone(0.3, 1000, 0.03)), hum("c.wav")]
+    path = write_manifest(tmp_path, rows)
+    lines = path.read_text().splitlines()
+    groups = ["group", "adult", "child", ""]
+    path.write_text("".join(f"{a},{b}\n" for a, b in zip(lines, groups, strict=True)))
+    result = evaluate(ToneModel(), read_manifest(path), replace(UNGATED, threshold=0.8))
+    assert result.groups == (Voice("child", 1, (0,)), Voice("adult", 1, (1,)))
+
+
+def test_every_score_is_written_with_its_places(
+    tiny_path: Path, tiny_model: OnnxModel, manifest: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "scores.of.tiny"
+    arguments = ["eval", "--model", str(tiny_path), "--manifest", str(manifest)]
+    assert main([*arguments, "--condition", "level:-20", "--scores", str(path)]) == 0
+    with np.load(path) as file:
+        assert file["streams"].tolist() == ["level:-20", "other sound"]
+        assert file["keyword"] == "tiny"
+        clips = read_manifest(manifest)
+        material = choose_material(clips, "tiny", "test")
+        for number, stream in enumerate(
+            (
+                positive_stream(material, parse_condition("level:-20"), 0),
+                negative_stream(material, 0),
+            )
+        ):
+            places, sounds = zip(*stream, strict=True)
+            expected = KeywordDetector(tiny_model, vad="off").score(np.concatenate(sounds))[:, 0]
+            assert np.array_equal(file[f"scores_{number}"], expected)
+            assert file[f"clips_{number}"].tolist() == [place.clip.name for place in places]
+            assert file[f"places_{number}"].tolist() == [[p.begin, p.end, *p.word] for p in places]
+        assert file["output_samples"] == INFO.output_samples
+
+
+def test_all_conditions_are_those_that_the_recordings_allow(
+    tiny_path: Path, manifest: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.json"
+    arguments = ["eval", "--model", str(tiny_path), "--manifest", str(manifest)]
+    assert main([*arguments, "--conditions", "all", "--output", str(path)]) == 0
+    conditions = json.loads(path.read_text())["settings"]["conditions"]
+    assert conditions[:5] == ["clean", "babble:20", "babble:10", "babble:5", "babble:0"]
+    assert conditions[5:7] == ["speed:0.85", "speed:1.15"]  # no noise, music or rooms there

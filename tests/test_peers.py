@@ -67,7 +67,7 @@ def test_recall_is_taken_at_thresholds_with_the_same_false_alarms(tmp_path, adap
     assert (result.clips, result.hours) == (2, 1.0)
     assert (result.default.hits, result.default.false_alarms) == ((1, 1, 1), 1)
     found = {f.per_hour: (f.hits[0], f.false_alarms) for f in result.matched}
-    assert found == {0.0: (1, 0), 0.5: (1, 0), 1.0: (2, 1), 2.0: (2, 2)}
+    assert found == {0.0: (1, 0), 0.1: (1, 0), 0.5: (1, 0), 1.0: (2, 1), 2.0: (2, 2)}
     at_none = result.matched[0]
     assert at_none.threshold == pytest.approx(0.6, abs=1e-6)
     assert at_none.latency_median_ms == 3 * 80  # told at the end of the hop

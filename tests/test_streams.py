@@ -6,22 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from kwspot.conditions import Condition
 from kwspot.endpoints import speech_level
-from kwspot.errors import AudioError, KwspotError, ManifestError
+from kwspot.errors import AudioError, ManifestError
 from kwspot.features import SAMPLE_RATE, FloatArray
+from kwspot.interference import TALKERS, Interference
 from kwspot.manifest import COLUMNS, Clip, read_manifest
-from kwspot.streams import (
-    TALKERS,
-    Condition,
-    Interference,
-    Material,
-    Stream,
-    choose_material,
-    negative_stream,
-    parse_condition,
-    positive_stream,
-    read_clip,
-)
+from kwspot.material import Material, choose_material, read_clip
+from kwspot.streams import Stream, negative_stream, positive_stream
 
 CLEAN, BABBLE = Condition("clean"), Condition("babble", 10.0)
 
@@ -183,31 +175,15 @@ def test_clips_are_chosen_by_text_role_and_folder(tmp_path: Path) -> None:
     assert names == [["a"], ["c", "d", "e"], ["c"], ["e"]]
 
 
-def test_noise_comes_from_the_noise_folder(tmp_path: Path) -> None:
-    rows = [*beeps(), ("noise/n.wav", "", "", "test", tone(0.5, 2000)), *voices(1)]
+@pytest.mark.parametrize("kind", ["noise", "music"])
+def test_noise_and_music_come_from_their_folders(tmp_path: Path, kind: str) -> None:
+    rows = [*beeps(), (f"{kind}/n.wav", "", "", "test", tone(0.5, 2000)), *voices(1)]
     material = choose_material(read_manifest(write_manifest(tmp_path, rows)), "beep", "test")
-    noisy = whole(positive_stream(material, Condition("noise", 0.0), 0))
+    noisy = whole(positive_stream(material, Condition(kind, 0.0), 0))
     added = noisy - whole(positive_stream(material, CLEAN, 0))
     spectrum = np.abs(np.fft.rfft(added[:16_000]))
     assert spectrum.argmax() == 2000
-
-
-@pytest.mark.parametrize(
-    ("text", "condition"),
-    [("clean", CLEAN), ("babble:10", BABBLE), ("noise:-2.5", Condition("noise", -2.5))],
-)
-def test_conditions_are_read_and_written(text: str, condition: Condition) -> None:
-    assert parse_condition(text) == condition
-    assert str(condition) == text
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "babble", "babble:", "babble:loud", "babble:nan", "babble:inf", "rain:3", "clean:3"],
-)
-def test_other_conditions_are_refused(text: str) -> None:
-    with pytest.raises(KwspotError, match="is no condition"):
-        parse_condition(text)
+    assert [clip.speaker for clip in material.talkers] == ["v0", "v0"]
 
 
 def test_what_is_missing_is_said_before_anything_is_heard(tmp_path: Path) -> None:
@@ -219,8 +195,9 @@ def test_what_is_missing_is_said_before_anything_is_heard(tmp_path: Path) -> Non
     material = choose_material(clips, "beep", "test")
     with pytest.raises(ManifestError, match="needs 6 talkers, the role has 5"):
         positive_stream(material, BABBLE, 0)
-    with pytest.raises(ManifestError, match="no clips in a folder noise/"):
-        positive_stream(material, Condition("noise", 3.0), 0)
+    for kind in ("noise", "music"):
+        with pytest.raises(ManifestError, match=f"no clips in a folder {kind}/: leave {kind}:SNR"):
+            positive_stream(material, Condition(kind, 3.0), 0)
     clips[0].path.unlink()
     with pytest.raises(ManifestError, match=r"0\.05\.wav is in the manifest, but"):
         choose_material(clips, "beep", "test")

@@ -22,7 +22,8 @@ from kwspot.endpoints import speech_span
 from kwspot.errors import KwspotError
 from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd
 from kwspot.manifest import Clip
-from kwspot.streams import Stream, read_clip
+from kwspot.material import read_clip
+from kwspot.streams import Stream
 
 VERSION = 1  # of what this folder makes of clips: a change makes old caches unusable
 SEED = 0

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from kwspot.features import FloatArray
 from kwspot.manifest import read_manifests
-from kwspot.streams import Material
+from kwspot.material import Material
 
 HAND_PICKED: Groups = ((0,), (2,), (4,))  # in equal steps, as DPHuBERT's 0, 4, 8, 12
 GROUPS = 3

@@ -26,20 +26,15 @@ from numpy.random import default_rng
 from scoring import OUTPUT_SAMPLES, SMOOTHING, miss_rates, thresholds_at
 from trials import COMMANDS
 
+from kwspot.conditions import Condition
 from kwspot.decision import Smoother
 from kwspot.endpoints import speech_level
-from kwspot.evaluation import GRACE
 from kwspot.features import SAMPLE_RATE, FloatArray
+from kwspot.hits import GRACE
+from kwspot.interference import Interference
 from kwspot.manifest import Clip
-from kwspot.streams import (
-    Condition,
-    Interference,
-    Material,
-    choose_material,
-    negative_stream,
-    positive_stream,
-    read_clip,
-)
+from kwspot.material import Material, choose_material, read_clip
+from kwspot.streams import negative_stream, positive_stream
 
 SILENCE = "_silence_"
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")

@@ -18,20 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
+from kwspot.conditions import parse_condition
 from kwspot.errors import KwspotError
-from kwspot.evaluation import GRACE, MATCHED_RATES, assign
 from kwspot.features import SAMPLE_RATE
+from kwspot.hits import GRACE, assign
 from kwspot.intervals import Interval, garwood, wilson
 from kwspot.manifest import Clip, read_manifest
+from kwspot.material import choose_material
 from kwspot.modelfile import Decision
-from kwspot.streams import (
-    Place,
-    Stream,
-    choose_material,
-    negative_stream,
-    parse_condition,
-    positive_stream,
-)
+from kwspot.operating import MATCHED_RATES
+from kwspot.streams import Place, Stream, negative_stream, positive_stream
 from kwspot.thresholds import Scores, fire, separate, threshold_for
 
 KEYWORD, ROLE, SEED = "alexa", "test", 0

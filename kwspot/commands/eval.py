@@ -6,13 +6,18 @@ import sys
 from pathlib import Path
 
 from kwspot.bench import machine
+from kwspot.bench_plot import require_matplotlib
 from kwspot.commands.listen import add_detector_arguments
+from kwspot.conditions import every_condition, parse_condition
 from kwspot.errors import KwspotError
-from kwspot.evaluation import Options, evaluate
+from kwspot.evaluation import judge
+from kwspot.evaluation_page import evaluation_page
+from kwspot.hearing import Options, choose_keyword, hear, save_scores
 from kwspot.loader import find_model, load_model
-from kwspot.manifest import ROLES, read_manifests
+from kwspot.manifest import ROLES, Clip, read_manifests
+from kwspot.material import choose_material
+from kwspot.modelfile import ModelInfo
 from kwspot.report import Origin, json_report, markdown_report, text_report
-from kwspot.streams import parse_condition
 
 HELP = "measure recall and false alarms on recordings"
 CONDITIONS = ("clean", "babble:10", "babble:5")
@@ -26,49 +31,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--role", choices=ROLES, default="test", help="(default: %(default)s)")
     parser.add_argument("--keyword", metavar="LABEL", help="(default: the model's first)")
-    parser.add_argument(
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
         "--condition",
         action="append",
-        metavar="clean|babble:SNR|noise:SNR",
-        help="what is added to the keywords, SNR in dB; can be repeated "
+        metavar="CONDITION",
+        help="how the keywords are heard: clean, babble:SNR, noise:SNR, music:SNR (dB), room, "
+        "speed:FACTOR, level:DBFS (of the peak), or several joined with +; can be repeated "
         f"(default: {', '.join(CONDITIONS)})",
+    )
+    chosen.add_argument(
+        "--conditions", choices=("all",), help="every kind that the recordings allow"
     )
     parser.add_argument("--seed", type=_seed, default=0, help="of all chance (default: 0)")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write all results")
     parser.add_argument("--markdown", type=Path, metavar="FILE.md", help="write the tables")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page with plots and sound (needs kwspot[plot])",
+    )
+    parser.add_argument(
+        "--scores", type=Path, metavar="FILE.npz", help="write the score of every step"
+    )
     add_detector_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the tables, and write the files that were asked for."""
-    options = Options(
+    for file in (args.output, args.markdown, args.html, args.scores):
+        if file is not None and not file.parent.is_dir():
+            raise KwspotError(f"cannot write {file}: there is no folder {file.parent}")
+    if args.html is not None:
+        require_matplotlib()
+    path = find_model(args.model)
+    model = load_model(path)
+    # Hashed now: hours later, the file may be another one.
+    origin = Origin(model.info.name, hashlib.sha256(path.read_bytes()).hexdigest(), machine())
+    clips = read_manifests(args.manifest)
+    options = _options(args, model.info, clips)
+    with _Counter() as counter:
+        hearing = hear(model, clips, options, counter.show)
+    if args.scores is not None:
+        save_scores(hearing, args.scores)
+    result = judge(hearing, options)
+    print(text_report(result, options, origin))
+    if args.output is not None:
+        names = [Path(manifest).name for manifest in args.manifest]
+        _write(args.output, json_report(result, options, origin, names))
+    if args.markdown is not None:
+        _write(args.markdown, markdown_report(result, options, origin))
+    if args.html is not None:
+        evaluation_page(result, hearing, clips, options, origin).write(args.html)
+    return 0
+
+
+def _options(args: argparse.Namespace, info: ModelInfo, clips: list[Clip]) -> Options:
+    if args.conditions == "all":
+        keyword = choose_keyword(info, args.keyword)
+        conditions = every_condition(choose_material(clips, keyword, args.role))
+    else:
+        conditions = tuple(parse_condition(text) for text in args.condition or CONDITIONS)
+    return Options(
         role=args.role,
         keyword=args.keyword,
-        conditions=tuple(parse_condition(text) for text in args.condition or CONDITIONS),
+        conditions=conditions,
         threshold=args.threshold,
         sensitivity=args.sensitivity,
         vad=args.vad,
         refractory=args.refractory,
         seed=args.seed,
     )
-    for file in (args.output, args.markdown):
-        if file is not None and not file.parent.is_dir():
-            raise KwspotError(f"cannot write {file}: there is no folder {file.parent}")
-    path = find_model(args.model)
-    model = load_model(path)
-    # Hashed now: hours later, the file may be another one.
-    origin = Origin(model.info.name, hashlib.sha256(path.read_bytes()).hexdigest(), machine())
-    clips = read_manifests(args.manifest)
-    with _Counter() as counter:
-        result = evaluate(model, clips, options, counter.show)
-    print(text_report(result, options, origin))
-    if args.output is not None:
-        _write(
-            args.output, json_report(result, options, origin, [Path(m).name for m in args.manifest])
-        )
-    if args.markdown is not None:
-        _write(args.markdown, markdown_report(result, options, origin))
-    return 0
 
 
 class _Counter:

@@ -1,0 +1,101 @@
+"""A headless Chromium that is told what to do through its DevTools pipe (no driver is needed)."""
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 120.0  # seconds; a browser that starts on a busy machine
+OPTIONS = (
+    *("--headless", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe"),
+    "--no-sandbox",  # refused to root, as whom containers run; it opens our own page only
+    "--autoplay-policy=no-user-gesture-required",
+    "--mute-audio",
+)
+
+
+def find_browser() -> str | None:
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+class Browser:
+    """One page in a browser of its own; `requests` are the addresses that it asked for."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        reads, self._write = os.pipe()
+        self._read, writes = os.pipe()
+        # The browser reads commands from descriptor 3 and answers on 4.
+        command = f'exec "$0" "$@" 3<&{reads} 4>&{writes}'
+        self._process = subprocess.Popen(
+            ["bash", "-c", command, program, *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+            pass_fds=(reads, writes),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(reads)
+        os.close(writes)
+        self._pending, self._number, self._session = b"", 0, {}
+        self.requests: list[str] = []
+        self._loaded = False
+        targets = self._call("Target.getTargets")["targetInfos"]
+        page = next(target["targetId"] for target in targets if target["type"] == "page")
+        attached = self._call("Target.attachToTarget", targetId=page, flatten=True)
+        self._session = {"sessionId": attached["sessionId"]}
+        self._call("Page.enable")
+        self._call("Network.enable")
+
+    def __enter__(self) -> "Browser":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+        os.close(self._read)
+        os.close(self._write)
+
+    def open(self, path: Path) -> None:
+        self._loaded = False
+        self._call("Page.navigate", url=path.as_uri())
+        deadline = time.monotonic() + PATIENCE
+        while not self._loaded:
+            self._note(self._receive(deadline))
+
+    def evaluate(self, script: str) -> Any:
+        """Return what an expression, or the promise that it gives, becomes."""
+        answer = self._call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters} | self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        deadline = time.monotonic() + PATIENCE
+        while (answer := self._receive(deadline)).get("id") != self._number:
+            self._note(answer)
+        assert "error" not in answer, answer
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _note(self, event: dict[str, Any]) -> None:
+        if event.get("method") == "Network.requestWillBeSent":
+            self.requests.append(event["params"]["request"]["url"])
+        self._loaded |= event.get("method") == "Page.loadEventFired"
+
+    def _receive(self, deadline: float) -> dict[str, Any]:
+        while b"\0" not in self._pending:
+            ready, _, _ = select.select([self._read], [], [], max(0, deadline - time.monotonic()))
+            assert ready, "the browser does not answer"
+            part = os.read(self._read, 1 << 16)
+            assert part, "the browser has ended"
+            self._pending += part
+        line, _, self._pending = self._pending.partition(b"\0")
+        answer: dict[str, Any] = json.loads(line)
+        return answer

@@ -49,8 +49,8 @@ class Options:
     role: str = "test"
     keyword: str | None = None  # None: the model's first
     conditions: tuple[Condition, ...] = (Condition("clean"),)
-    threshold: float | None = None
-    sensitivity: str = "medium"
+    threshold: float | dict[str, float] | None = None  # dictionaries by word
+    sensitivity: str | dict[str, str] = "medium"
     vad: str = "webrtc"
     refractory: float | None = None
     seed: int = 0

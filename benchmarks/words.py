@@ -78,10 +78,9 @@ def _word(folder: Path, number: int) -> Path:
 def _table(report: Report) -> str:
     one = next(result for result in report.results if result.name == ONE)
     reference = one.summary["cpu_ms_per_s"]
-    lines = [
-        f"| | {' | '.join(FIGURES[figure][0] for figure in SHOWN)} | CPU of one word, times | by the lowest |",
-        f"| --- |{' ---: |' * (len(SHOWN) + 2)}",
-    ]
+    titles = [FIGURES[figure][0] for figure in SHOWN]
+    titles += ["CPU of one word, times", "by the lowest"]
+    lines = [f"| | {' | '.join(titles)} |", f"| --- |{' ---: |' * len(titles)}"]
     for result in report.results:
         cpu = result.summary["cpu_ms_per_s"]
         times = f"{cpu.median / reference.median:.2f} | {cpu.lowest / reference.lowest:.2f}"
@@ -89,8 +88,8 @@ def _table(report: Report) -> str:
     lines += ["", *(f"{line}." for line in conditions(report)), ""]
     lines += [
         "Words are copies of `models/alexa.onnx` with other labels and biases; one file is what",
-        "`kwspot merge` makes of them. Where other work runs on the machine, the lowest figure of a",
-        "range is the one to compare.",
+        "`kwspot merge` makes of them. The lowest figure of a range is the one to compare where",
+        "other work runs on the machine.",
         "",
         "Made by `python benchmarks/words.py`.",
     ]

@@ -46,10 +46,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[OnnxModel]:
 
 
 @pytest.fixture(scope="module")
-def palette(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
+def palette_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One file that hears three words."""
     path = tmp_path_factory.mktemp("palette") / "palette.onnx"
-    return OnnxModel(write_model(path, words=3, seed=5, name="palette", keywords=keywords(*LABELS)))
+    return write_model(path, words=3, seed=5, name="palette", keywords=keywords(*LABELS))
+
+
+@pytest.fixture(scope="module")
+def palette(palette_path: Path) -> OnnxModel:
+    return OnnxModel(palette_path)
 
 
 def by_the_rule(models: list[OnnxModel], samples: np.ndarray, vad: str) -> list[Detection]:
@@ -143,6 +148,16 @@ def test_a_file_of_several_words_is_heard_like_its_posteriors(palette: OnnxModel
     assert list(detector.scores.values()) == scores[-1].tolist()
     detector.reset()
     assert {hit.keyword for hit in detector.process(CLIP)} == set(LABELS)
+
+
+def test_info_tells_every_word_of_a_file(
+    palette_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(palette_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("palette: red, green, blue\n")
+    assert "  red,   medium  threshold 0.600" in out
+    assert "  green, medium  threshold 0.600" in out
 
 
 def test_files_of_one_and_of_several_words_join(palette: OnnxModel, tmp_path: Path) -> None:

@@ -138,15 +138,17 @@ class Case:
     threads: int = 1
 
 
-def kwspot_engine(name: str, model: str, vad: str, chunk_ms: float | None = None) -> Engine:
-    """Return a kwspot model as an engine, run by the kwspot and the Python of this process.
+def kwspot_engine(
+    name: str, models: Sequence[str], vad: str, chunk_ms: float | None = None
+) -> Engine:
+    """Return a detector with these models, run by the kwspot and the Python of this process.
 
     `chunk_ms` is how much audio a call is given; None is a step of the model.
     """
     package = Path(__file__).parents[1]
     path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
     chunk = repr(chunk_ms or 0.0)
-    command = (sys.executable, "-P", "-m", "kwspot.stopwatch", model, vad, chunk)
+    command = (sys.executable, "-P", "-m", "kwspot.stopwatch", *models, vad, chunk)
     return Engine(name, command, {"PYTHONPATH": path})
 
 

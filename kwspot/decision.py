@@ -1,6 +1,7 @@
 """From posteriors to detections: moving average, threshold with hysteresis, refractory time."""
 
 from collections import deque
+from collections.abc import Sequence
 
 from kwspot.features import FloatArray
 
@@ -52,10 +53,49 @@ class Trigger:
 
     def __call__(self, score: float, time: int) -> bool:
         """Take the score at sample `time`; tell whether this is a detection."""
+        ready = self.ready(score, time)
+        if ready:
+            self.fire(time)
+        return ready
+
+    def ready(self, score: float, time: int) -> bool:
+        """Take the score at sample `time`; tell whether this may be a detection."""
         if score < self._release:
             self._armed = True
-        if score < self.threshold or not self._armed or time < self._quiet_until:
-            return False
+        return score >= self.threshold and self._armed and time >= self._quiet_until
+
+    def fire(self, time: int) -> int:
+        """Count what was ready as a detection; return the sample at which its wait is over."""
         self._armed = False
         self._quiet_until = time + self._refractory
-        return True
+        return self._quiet_until
+
+
+class Contest:
+    """Lets one of several words win: after a detection every word waits for its refractory time.
+
+    Of the words that are ready at one output, that with the highest share of its threshold is
+    detected, the first of equals. No detection waits for a better one, and none is taken back.
+    """
+
+    def __init__(self, triggers: Sequence[Trigger]) -> None:
+        self._triggers = triggers
+        self.reset()
+
+    def reset(self) -> None:
+        """Arm all triggers."""
+        self._quiet_until = 0
+        for trigger in self._triggers:
+            trigger.reset()
+
+    def __call__(self, scores: Sequence[float], time: int) -> int | None:
+        """Take the words' scores at sample `time`; return the number of the word detected."""
+        winner, highest = None, 0.0
+        for number, score in enumerate(scores):
+            trigger = self._triggers[number]
+            if trigger.ready(score, time) and score / trigger.threshold > highest:
+                winner, highest = number, score / trigger.threshold
+        if winner is None or time < self._quiet_until:
+            return None
+        self._quiet_until = self._triggers[winner].fire(time)
+        return winner

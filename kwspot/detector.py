@@ -1,15 +1,16 @@
 """The detector: the whole path from samples to detections, on one page.
 
 ```
-samples -> Framer -> Gate -> LogMel -> Model.step -> Smoother -> Trigger -> Detection
+samples -> Framer -> Gate -> LogMel -> Model.step -> Smoother -> Contest -> Detection
  any n     80 ms   speech?   8 x 40  2 x posterior   average    threshold
+                                     of each model             one word wins
 ```
 
 Steps that arrive while the gate is closed wait in the framer: when it opens, those that are still
 there are run first, so that the model has heard what came before the word.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kwspot.convert import to_float
-from kwspot.decision import Scores, Smoother, Trigger
+from kwspot.decision import Contest, Scores, Smoother, Trigger
 from kwspot.features import SAMPLE_RATE, FloatArray, LogMel
 from kwspot.framer import Framer
 from kwspot.gate import Gate
 from kwspot.loader import load_model
 from kwspot.model import Model
-from kwspot.modelfile import SENSITIVITIES
+from kwspot.modelfile import SENSITIVITIES, Keyword
+from kwspot.words import heard_together, word_by_word
 
 if TYPE_CHECKING:
     from kwspot.sources import Source
@@ -66,34 +68,38 @@ class KeywordDetector:
     """Hears keywords in one stream of audio.
 
     `model` is a path, the name of an installed model, or a loaded model, which several detectors
-    may share. `threshold` (0 to 1) or `sensitivity` ("low", "medium", "high") replace the model's
-    own choice, "medium"; `thresholds` is a file from `kwspot calibrate`, with those of a place for
-    each sensitivity; `refractory` is in seconds; `vad` is "webrtc", "energy" or "off".
+    may share; or several of them, which must have the same front end and step. `threshold` (0 to 1)
+    or `sensitivity` ("low", "medium", "high") replace the model's own choice, "medium", for all
+    words, or for some: `threshold={"alexa": 0.8}`; `thresholds` is a file from `kwspot calibrate`,
+    with those of a place for one model. `refractory` is in seconds: how long after a detection no
+    word is detected. `vad` is "webrtc", "energy" or "off".
 
-    Raises ModelError for a model that cannot be used, CalibrationError for thresholds that are not
-    this model's, and ValueError for options out of range.
+    `info` is what the model says of itself; of several the first, with the keywords of all.
+
+    Raises ModelError for models that cannot be used, alone or together, and for a word that none
+    of them hears; CalibrationError for thresholds that are not this model's; ValueError for options
+    out of range.
     """
 
     def __init__(
         self,
-        model: str | Path | Model,
+        model: str | Path | Model | Sequence[str | Path | Model],
         *,
-        threshold: float | None = None,
-        sensitivity: str = "medium",
+        threshold: float | Mapping[str, float] | None = None,
+        sensitivity: str | Mapping[str, str] = "medium",
         thresholds: str | Path | None = None,
         vad: str = "webrtc",
         refractory: float | None = None,
     ) -> None:
-        if threshold is not None and not 0 < threshold <= 1:
-            raise ValueError(f"threshold is {threshold}: it must be above 0 and at most 1")
-        if sensitivity not in SENSITIVITIES:
-            raise ValueError(f"sensitivity is {sensitivity!r}: choose one of {SENSITIVITIES}")
         if threshold is not None and thresholds is not None:
             raise ValueError("threshold and thresholds are given: choose one")
         if refractory is not None and not 0 <= refractory <= 60:
             raise ValueError(f"refractory is {refractory}: it must be 0 to 60 seconds")
-        self._model = load_model(model) if isinstance(model, str | Path) else model
-        info = self.info = self._model.info
+        models = model if isinstance(model, Sequence) and not isinstance(model, str) else [model]
+        if not models:
+            raise ValueError("model is an empty list: a detector needs one at least")
+        self._models = [load_model(m) if isinstance(m, str | Path) else m for m in models]
+        info = self.info = heard_together([model.info for model in self._models])
         self._step_samples, self._output_samples = info.step_samples, info.output_samples
         front_end = info.front_end
         self._log_mel = LogMel(front_end)
@@ -102,25 +108,21 @@ class KeywordDetector:
         self._backlog = self._warm_up + round(PRE_ROLL * SAMPLE_RATE / info.step_samples)
         lead = front_end.window - front_end.hop
         self._framer = Framer(lead, info.step_samples, self._backlog)
-        self._smoother = Smoother(info.decision.smoothing, len(info.keywords))
-        wait = info.decision.refractory if refractory is None else refractory
+        labels = [keyword.label for keyword in info.keywords]
+        levels = word_by_word(sensitivity, labels, "medium", "sensitivity")
+        own = word_by_word(threshold, labels, None, "threshold")
         if thresholds is not None:
-            from kwspot.place import read_place  # few detectors need to read JSON
-
-            place = read_place(thresholds, self._model).thresholds
-            chosen = [place[keyword.label][sensitivity] for keyword in info.keywords]
-        else:
-            own = (keyword.operating_points[sensitivity].threshold for keyword in info.keywords)
-            chosen = [threshold or point for point in own]
+            own = self._of_place(thresholds, levels)
         self._watcher: Watcher | None = None
-        self._triggers = [
-            Trigger(
-                level,
-                info.decision.release,
-                round(wait * SAMPLE_RATE),
-            )
-            for level in chosen
-        ]
+        self._smoothers, self._triggers = [], []
+        for loaded in self._models:
+            decision = loaded.info.decision
+            self._smoothers.append(Smoother(decision.smoothing, len(loaded.info.keywords)))
+            wait = decision.refractory if refractory is None else refractory
+            for keyword in loaded.info.keywords:
+                score = _threshold(keyword, own[keyword.label], levels[keyword.label])
+                self._triggers.append(Trigger(score, decision.release, round(wait * SAMPLE_RATE)))
+        self._contest = Contest(self._triggers)
         self.reset()
 
     def reset(self) -> None:
@@ -129,13 +131,10 @@ class KeywordDetector:
             self._watcher.end()
         self._framer.clear()
         self._gate.reset()
-        self._smoother.reset()
-        for trigger in self._triggers:
-            trigger.reset()
-        self._state = self._model.fresh_state()
+        self._contest.reset()
+        self._begin()
         self._unheard = 0  # steps that the model needs before its outputs count
         self._time = 0  # samples that have left the framer
-        self._scores = [0.0] * len(self._triggers)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -216,23 +215,45 @@ class KeywordDetector:
                 self._forget()
 
     def _step(self, block: FloatArray) -> Scores:
-        """Run one block through the model: its smoothed scores, none until the state is full."""
+        """Run one block through the models: all smoothed scores, none until the states are full."""
         features = self._log_mel(block)
-        posteriors, self._state = self._model.step(features, self._state)
+        outputs = []
+        for number, model in enumerate(self._models):
+            posteriors, self._states[number] = model.step(features, self._states[number])
+            outputs.append(posteriors)
         if self._unheard:
             self._unheard -= 1
             return []
-        scores = self._smoother(posteriors)
+        scores = self._smoothers[0](outputs[0])
+        for smoother, posteriors in zip(self._smoothers[1:], outputs[1:], strict=True):
+            for row, more in zip(scores, smoother(posteriors), strict=True):
+                row += more
         self._scores = scores[-1]
         return scores
 
     def _forget(self) -> None:
-        """Start from a fresh state: the old one has missed a step."""
+        """Start from fresh states: the old ones have missed a step."""
         if self._unheard < self._warm_up:
             self._unheard = self._warm_up
-            self._state = self._model.fresh_state()
-            self._smoother.reset()
-            self._scores = [0.0] * len(self._triggers)
+            self._begin()
+
+    def _begin(self) -> None:
+        """Give every model the state of a stream that has heard nothing."""
+        self._states = [model.fresh_state() for model in self._models]
+        for smoother in self._smoothers:
+            smoother.reset()
+        self._scores = [0.0] * len(self._triggers)
+
+    def _of_place(
+        self, path: str | Path, sensitivities: Mapping[str, str]
+    ) -> dict[str, float | None]:
+        """Read the thresholds of a place, by word."""
+        from kwspot.place import read_place  # few detectors need to read JSON
+
+        if len(self._models) > 1:
+            raise ValueError("thresholds are those of one model: give threshold by word instead")
+        place = read_place(path, self._models[0]).thresholds
+        return {word: place[word][level] for word, level in sensitivities.items()}
 
     def _decide(self, begun: int, scores: Scores) -> list[Detection]:
         """Turn the scores of the step that began at sample `begun` into detections."""
@@ -240,12 +261,23 @@ class KeywordDetector:
         time = begun
         for output in scores:
             time += self._output_samples
-            before = len(hits)
-            for number, score in enumerate(output):
-                if self._triggers[number](score, time):
-                    keyword, end = self.info.keywords[number], time / SAMPLE_RATE
-                    start = max(0.0, end - keyword.seconds)
-                    hits.append(Detection(keyword.label, score, start, end))
+            number, heard = self._contest(output, time), []
+            if number is not None:
+                keyword, end = self.info.keywords[number], time / SAMPLE_RATE
+                start = max(0.0, end - keyword.seconds)
+                heard = [Detection(keyword.label, output[number], start, end)]
             if self._watcher is not None:
-                self._watcher.judge(time, output, hits[before:])
+                self._watcher.judge(time, output, heard)
+            hits += heard
         return hits
+
+
+def _threshold(keyword: Keyword, own: float | None, sensitivity: str) -> float:
+    """Return a word's own threshold, or the model's for a sensitivity."""
+    if sensitivity not in SENSITIVITIES:
+        raise ValueError(f"sensitivity is {sensitivity!r}: choose one of {SENSITIVITIES}")
+    if own is None:
+        return keyword.operating_points[sensitivity].threshold
+    if not 0 < own <= 1:
+        raise ValueError(f"threshold is {own}: it must be above 0 and at most 1")
+    return own

@@ -36,8 +36,8 @@ class Options:
     role: str = "test"
     keyword: str | None = None  # None: the model's first
     conditions: tuple[Condition, ...] = (Condition(),)
-    threshold: float | None = None
-    sensitivity: str = "medium"
+    threshold: float | dict[str, float] | None = None  # dictionaries by word
+    sensitivity: str | dict[str, str] = "medium"
     vad: str = "webrtc"
     refractory: float | None = None
     seed: int = 0
@@ -157,8 +157,9 @@ def _hear(
     progress: Callable[[int], None],
 ) -> Heard:
     ungated = KeywordDetector(model, vad="off")
-    # Without a gate, the detections follow from the scores, and one detector is enough.
-    gated = None if options.vad == "off" else _detector(model, options)
+    # Without a gate and other words, detections follow from the scores: one detector is enough.
+    alone = options.vad == "off" and len(model.info.keywords) == 1
+    gated = None if alone else _detector(model, options)
     column = list(ungated.scores).index(keyword)
     places: list[Place] = []
     detections: list[Detection] = []

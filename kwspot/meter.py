@@ -1,4 +1,4 @@
-"""A live line on a terminal: how loud it is, and how near each keyword is to its threshold."""
+"""A live line on a terminal: how loud it is, and the keyword nearest to its threshold."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ REDRAW_SAMPLES = SAMPLE_RATE // 10  # ten times a second is lively enough
 
 
 class Meter:
-    """Draws level and scores on standard error, over and over in one line."""
+    """Draws level and score on standard error, over and over in one line."""
 
     def __init__(self, detector: KeywordDetector) -> None:
         self._detector = detector
@@ -30,9 +30,10 @@ class Meter:
             return
         level_db = 20 * np.log10(max(self._peak, 1e-5))
         parts = [f"level {_bar(1 - level_db / QUIETEST_DB)} {level_db:4.0f} dB"]
-        thresholds = self._detector.thresholds
-        for label, score in self._detector.scores.items():
-            parts.append(f"{label} {_bar(score, thresholds[label])} {score:.2f}")
+        scores, thresholds = self._detector.scores, self._detector.thresholds
+        # A line has room for one word.
+        label = max(scores, key=lambda word: scores[word] / thresholds[word])
+        parts.append(f"{label} {_bar(scores[label], thresholds[label])} {scores[label]:.2f}")
         sys.stderr.write("\r\x1b[K" + "  ".join(parts))
         sys.stderr.flush()
         self._peak, self._heard, self._drawn = 0.0, 0, True

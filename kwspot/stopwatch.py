@@ -72,17 +72,17 @@ def refuse(sentence: str) -> NoReturn:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure a kwspot model: `python -m kwspot.stopwatch MODEL VAD CHUNK_MS PCM STARTED`.
+    """Measure a detector: `python -m kwspot.stopwatch MODEL [MODEL...] VAD CHUNK_MS PCM STARTED`.
 
-    A CHUNK_MS of 0 is a step of the model.
+    A CHUNK_MS of 0 is a step of the models.
     """
     import numpy as np
 
     from kwspot import KeywordDetector, KwspotError
 
-    model, vad, chunk_ms, pcm, started = arguments
+    *models, vad, chunk_ms, pcm, started = arguments
     try:
-        detector = KeywordDetector(model, vad=vad)
+        detector = KeywordDetector(models, vad=vad)
     except KwspotError as error:
         refuse(str(error))
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from sound import words
+from tiny import INFO, write_model
 
 import kwspot.stopwatch
 from kwspot.bench import (
@@ -82,6 +83,17 @@ def test_every_figure_of_every_run_is_reported(tiny_path, tmp_path, capsys):
             assert spread.lowest <= spread.median <= spread.highest
     machine = report.machine
     assert machine.cores > 0 and machine.cpu and machine.numpy == np.__version__
+
+
+def test_models_are_measured_together_when_asked_for(tiny_path, tmp_path, capsys):
+    other = write_model(tmp_path / "b.onnx", keywords=(replace(INFO.keywords[0], label="b"),))
+    models = ["--model", str(tiny_path), "--model", str(other)]
+    assert main(["bench", *models, *SHORT, "--together", "--vad", "off", "--json"]) == 0
+    (result,) = parse_report(capsys.readouterr().out, "printed").results
+    assert result.name == f"{tiny_path} + {other}"
+    same = ["--model", str(tiny_path), "--model", str(tiny_path), "--together"]
+    assert main(["bench", *same, *SHORT]) == 2
+    assert "both hear 'tiny'" in capsys.readouterr().err
 
 
 def test_the_table_says_what_was_measured(tiny_path, capsys):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kwspot.decision import Smoother, Trigger
+from kwspot.decision import Contest, Smoother, Trigger
 
 OUTPUTS = np.array([[0.3, 0.0], [0.6, 0.3], [0.9, 0.6], [0.0, 0.9]], np.float32)
 
@@ -57,3 +57,39 @@ def test_reset_arms() -> None:
     assert trigger(0.9, 0)
     trigger.reset()
     assert trigger(0.9, 1)
+
+
+def winners(rows: list[tuple[float, float]], refractory: tuple[int, int] = (0, 0)) -> list[object]:
+    contest = Contest([Trigger(t, 0.5, r) for t, r in zip((0.4, 0.8), refractory, strict=True)])
+    return [contest(scores, time) for time, scores in enumerate(rows)]
+
+
+def test_of_words_at_one_output_the_one_furthest_above_its_threshold_wins() -> None:
+    assert winners([(0.5, 0.9)]) == [0]  # 1.25 and 1.125 of the thresholds
+    assert winners([(0.4, 0.9)]) == [1]
+    assert winners([(0.4, 0.8)]) == [0]  # equals
+
+
+def test_a_detection_silences_every_word_for_its_refractory_time() -> None:
+    assert winners([(0.4, 0), (0, 0.9), (0, 0)], (2, 0)) == [0, None, None]
+    assert winners([(0.4, 0), (0, 0), (0, 0.9)], (2, 0)) == [0, None, 1]
+    assert winners([(0, 0.9), (0.4, 0), (0, 0)], (2, 0)) == [1, 0, None]
+
+
+def test_a_word_that_outlasts_the_refractory_time_of_another_is_heard_at_its_end() -> None:
+    assert winners([(0.4, 0), (0.4, 0.9), (0.4, 0.9), (0.4, 0.9)], (2, 2)) == [0, None, 1, None]
+
+
+def test_alone_in_a_contest_a_word_fires_as_its_trigger_does() -> None:
+    rng = np.random.default_rng(3)
+    for wait in (0, 3, 10):
+        contest, trigger = Contest([Trigger(0.6, 0.5, wait)]), Trigger(0.6, 0.5, wait)
+        for time, score in enumerate(rng.random(300).tolist()):
+            assert (contest([score], time) == 0) == trigger(score, time)
+
+
+def test_reset_lets_every_word_fire() -> None:
+    contest = Contest([Trigger(0.5, 0.5, 100), Trigger(0.5, 0.5, 100)])
+    assert contest([0.9, 0.0], 0) == 0
+    contest.reset()
+    assert contest([0.0, 0.9], 1) == 1

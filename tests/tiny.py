@@ -52,14 +52,20 @@ INFO = ModelInfo(
 
 
 def write_model(
-    path: Path, metadata: str | None = "", opset: int = 18, mels: int = 40, **changes: object
+    path: Path,
+    metadata: str | None = "",
+    opset: int = 18,
+    mels: int = 40,
+    words: int = 1,
+    seed: int = 7,
+    **changes: object,
 ) -> Path:
     """Write the model; `changes` replace fields of INFO, `metadata` the whole text (None: none)."""
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     first = rng.normal(0, 0.25, (CHANNELS, mels, 8))
     first -= first.mean(axis=(1, 2), keepdims=True)  # deaf to level, as a good model is
-    second = rng.normal(0, 0.1, (1, CHANNELS, KERNEL))
-    second -= second.mean()
+    second = rng.normal(0, 0.1, (words, CHANNELS, KERNEL))
+    second -= second.mean(axis=(1, 2), keepdims=True)
     weights = {"first": first, "second": second}
     nodes = [
         helper.make_node("Unsqueeze", ["features", "front"], ["batch"]),
@@ -87,7 +93,7 @@ def write_model(
             _tensor("state_1", (1, CHANNELS, KERNEL - 1)),
         ],
         [
-            _tensor("posteriors", (2, 1)),
+            _tensor("posteriors", (2, words)),
             _tensor("next_state_0", (1, mels, 4)),
             _tensor("next_state_1", (1, CHANNELS, KERNEL - 1)),
         ],

@@ -18,7 +18,7 @@ from kwspot.errors import KwspotError
 from kwspot.features import FloatArray
 from kwspot.modelfile import ModelInfo, State
 from kwspot_export.heads import JointNet, PooledEncoder
-from kwspot_export.student import FRAMES_PER_STEP, FrameNet, Streaming, stream
+from kwspot_export.student import FrameNet, Streaming, stream
 
 PARITY_STEPS = 120  # several receptive fields
 
@@ -61,15 +61,22 @@ def parity(
 
     Outputs that exceed 1 in size, as hidden vectors may, count relative to their largest number.
     """
-    rng = np.random.default_rng(0)
-    shape = (PARITY_STEPS * FRAMES_PER_STEP, info.front_end.mels)
-    # Features of speech wander between 0 and 17; smooth in time, so that posteriors move too.
-    wandering = np.cumsum(rng.normal(0, 1.2, shape), axis=0) % 34
-    features = torch.from_numpy(np.abs(wandering - 17).astype(np.float32))
+    features = torch.from_numpy(wandering_features(info))
     whole = [output[0].numpy() for output in net.outputs(features[None])]
     streamed = [output.numpy() for output in stream(streaming, features)]
     exported = run(path, info, features.numpy())
     return largest_difference([*whole, *exported], [*streamed, *streamed])
+
+
+def wandering_features(info: ModelInfo) -> FloatArray:
+    """Make features (T, F) for PARITY_STEPS steps, like those of speech between 0 and 17.
+
+    They are smooth in time, so that posteriors move too.
+    """
+    rng = np.random.default_rng(0)
+    shape = (PARITY_STEPS * info.frames_per_step, info.front_end.mels)
+    wandering = np.cumsum(rng.normal(0, 1.2, shape), axis=0) % 34
+    return np.abs(wandering - 17).astype(np.float32)
 
 
 def largest_difference(found: Sequence[FloatArray], expected: Sequence[FloatArray]) -> float:

@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", action="append", metavar="M", help="model file or name (default: alexa)"
     )
     what.add_argument(
+        "--together", action="store_true", help="all models in one detector, as one case"
+    )
+    what.add_argument(
         "--vad", action="append", choices=VOICES, help=f"gate (default: {' and '.join(GATES)})"
     )
     what.add_argument(
@@ -111,11 +114,12 @@ def run(args: argparse.Namespace) -> int:
             raise KwspotError(f"cannot write {path}: there is no folder {path.parent}")
     if args.plot:
         require_matplotlib()  # now, not after minutes
+    models = args.model or ["alexa"]
     cases = [
-        Case(kwspot_engine(model, model, vad, chunk), audio, vad, threads)
-        for audio, model, chunk, threads, vad in itertools.product(
+        Case(kwspot_engine(" + ".join(heard), heard, vad, chunk), audio, vad, threads)
+        for audio, heard, chunk, threads, vad in itertools.product(
             [*(args.scene or ()), *(args.input or ())] or ["home"],
-            args.model or ["alexa"],
+            [models] if args.together else [[model] for model in models],
             args.chunk or [None],
             args.threads or [1],
             args.vad or GATES,

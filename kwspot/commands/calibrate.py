@@ -12,7 +12,7 @@ import numpy as np
 
 from kwspot.calibration import Refit
 from kwspot.errors import AudioError, KwspotError
-from kwspot.evaluation import choose_keyword
+from kwspot.hearing import choose_keyword
 from kwspot.loader import load_model
 from kwspot.model import Model
 from kwspot.place import Fit, fit_place, highest_scores, place_of, write_place

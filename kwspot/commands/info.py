@@ -50,11 +50,12 @@ def run(args: argparse.Namespace) -> int:
     )
     if info.embedding:
         print(f"  voice     speaker embedding of {info.embedding} numbers beside the posteriors")
+    width = max(len(keyword.label) for keyword in info.keywords) + 1  # and a comma
     for keyword in info.keywords:
         for sensitivity in SENSITIVITIES:
-            point = keyword.operating_points[sensitivity]
+            point, word = keyword.operating_points[sensitivity], f"{keyword.label},"
             print(
-                f"  {keyword.label}, {sensitivity:<7} threshold {point.threshold:.3f}, "
+                f"  {word:<{width}} {sensitivity:<7} threshold {point.threshold:.3f}, "
                 f"{point.false_alarms_per_hour:g} false alarms an hour on validation streams"
             )
     return 0

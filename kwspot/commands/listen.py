@@ -6,8 +6,9 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from kwspot.detector import Detection, KeywordDetector
 from kwspot.errors import KwspotError
@@ -25,7 +26,12 @@ HELP = "hear keywords in the microphone or a recording"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `kwspot listen`."""
-    parser.add_argument("--model", required=True, help="model file, or name of an installed model")
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        help="model file, or name of an installed model; can be repeated",
+    )
     parser.add_argument("--input", metavar="FILE|-", help="a recording, or - for raw PCM on stdin")
     parser.add_argument("--device", help="microphone: index or part of the name (`kwspot devices`)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a detection")
@@ -51,9 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that replace what the model file says."""
     group = parser.add_argument_group("instead of what the model file says")
-    group.add_argument("--threshold", type=_share, help="score that counts, above 0 to 1")
     group.add_argument(
-        "--sensitivity", choices=SENSITIVITIES, default="medium", help="(default: medium)"
+        "--threshold",
+        action=_ByWord,
+        read=_share,
+        metavar="[WORD=]SCORE",
+        help="score that counts, above 0 to 1; can be repeated for several words",
+    )
+    group.add_argument(
+        "--sensitivity",
+        action=_ByWord,
+        read=_sensitivity,
+        default="medium",
+        metavar=f"[WORD=]{{{','.join(SENSITIVITIES)}}}",
+        help="can be repeated for several words (default: medium)",
     )
     group.add_argument("--vad", choices=VOICES, default="webrtc", help="gate (default: webrtc)")
     group.add_argument("--refractory", type=_seconds, help="seconds between two detections")
@@ -147,6 +164,41 @@ def _source(args: argparse.Namespace) -> Source:
     if args.input == "-":
         return PcmStream(sys.stdin.buffer, args.rate, args.channels, args.format)
     return AudioFile(args.input)
+
+
+class _ByWord(argparse.Action):
+    """Keeps one value for all words, or WORD=VALUE of some words by label."""
+
+    def __init__(self, *args: Any, read: Callable[[str], Any], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._read = read
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        text: Any,
+        option: str | None = None,
+    ) -> None:
+        """Take VALUE or WORD=VALUE; raise ArgumentError for what is neither."""
+        word, equals, value = text.rpartition("=")
+        before = getattr(namespace, self.dest)
+        if bool(word) != bool(equals):
+            raise argparse.ArgumentError(self, f"{text!r} names no word")
+        if before != self.default and isinstance(before, dict) != bool(word):
+            raise argparse.ArgumentError(self, "give it for all words or for some, not both")
+        try:
+            setting = self._read(value)
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            raise argparse.ArgumentError(self, str(error)) from error
+        named = before if isinstance(before, dict) else {}
+        setattr(namespace, self.dest, named | {word: setting} if word else setting)
+
+
+def _sensitivity(text: str) -> str:
+    if text not in SENSITIVITIES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(SENSITIVITIES)}")
+    return text
 
 
 def _share(text: str) -> float:

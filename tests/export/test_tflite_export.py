@@ -8,10 +8,11 @@ import pytest
 import torch
 from kwspot_export import tflite_export
 from kwspot_export.heads import JointNet, PooledEncoder, PooledHeads
-from kwspot_export.onnx_export import run_onnx
+from kwspot_export.onnx_export import export_onnx, run_onnx
 from kwspot_export.parity import ParityError, agreement
 from kwspot_export.quantise import Calibration
-from kwspot_export.student import FRAMES_PER_STEP, Streaming
+from kwspot_export.student import FRAMES_PER_STEP, FrameNet, Streaming
+from sound import words
 from toy import (
     Exported,
     assert_one_sentence,
@@ -21,6 +22,7 @@ from toy import (
     random_transformer,
 )
 
+from kwspot.detector import KeywordDetector
 from kwspot.loader import load_model
 
 pytest.importorskip("litert_torch")
@@ -108,6 +110,36 @@ def test_joint_nets_of_every_encoder_are_exported(encoder: torch.nn.Module, tmp_
     assert export_tflite(net, info, tmp_path / "joint.tflite") <= PARITY_TOLERANCE
     found = export_tflite_int8(net, info, tmp_path / "joint-int8.tflite", sound())
     assert 0 < found.largest < 0.1 and found.correlation > 0.99
+
+
+def test_every_word_of_a_file_is_heard_in_every_format(exported: Exported, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    net = FrameNet(exported.net.encoder, 3).eval()  # type: ignore[arg-type]
+    torch.nn.init.normal_(net.head.weight, std=2.0)
+    info = describe(net, ("red", "green", "blue"))
+    files = [tmp_path / name for name in ("words.onnx", "words.tflite", "words-int8.tflite")]
+    export_onnx(net, info, files[0])
+    export_tflite(net, info, files[1])
+    export_tflite_int8(net, info, files[2], sound())
+    clip, options = words(4.0, seed=1), {"refractory": 0, "vad": "off"}
+    scores = [KeywordDetector(file, **options).score(clip) for file in files]
+    assert scores[0].std(axis=0).min() > 0.02, "scores that stand still prove nothing"
+    np.testing.assert_allclose(scores[1], scores[0], atol=PARITY_TOLERANCE)
+    np.testing.assert_allclose(scores[2], scores[0], atol=0.1)
+    hits, lite_hits = (KeywordDetector(file, **options).process(clip) for file in files[:2])
+    assert len({hit.keyword for hit in hits}) > 1
+    assert [(hit.keyword, hit.end) for hit in lite_hits] == [(h.keyword, h.end) for h in hits]
+
+
+def test_an_onnx_and_a_tflite_file_are_heard_together(
+    exported: Exported, float_path: Path, tmp_path: Path
+) -> None:
+    info = replace(exported.info, keywords=(replace(exported.info.keywords[0], label="other"),))
+    export_onnx(exported.net, info, tmp_path / "other.onnx")
+    pair = [float_path, tmp_path / "other.onnx"]
+    clip = words(2.0, seed=1)
+    alone = [KeywordDetector(path, vad="off").score(clip) for path in pair]
+    np.testing.assert_array_equal(KeywordDetector(pair, vad="off").score(clip), np.hstack(alone))
 
 
 def test_an_encoder_alone_is_exported(tmp_path: Path) -> None:

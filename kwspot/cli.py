@@ -20,6 +20,7 @@ COMMANDS = {
     "bench": "kwspot.commands.bench",
     "info": "kwspot.commands.info",
     "devices": "kwspot.commands.devices",
+    "serve": "kwspot.commands.serve",
 }
 ENTRY_POINTS = "kwspot.commands"
 

@@ -20,6 +20,7 @@ from tiny import INFO, write_model
 from kwspot import KeywordDetector, KwspotError
 from kwspot.cli import main
 from kwspot.convert import Converter
+from kwspot.loader import load_model
 from kwspot.model import Model, OnnxModel
 
 pytest.importorskip("wyoming", reason="the extra wyoming is not installed")
@@ -549,3 +550,16 @@ def test_an_hour_of_audio_leaves_memory_flat(tiny_model: OnnxModel) -> None:
 
     serving(test, tiny_model, seconds=1800)
     assert max(sizes[10:]) - sizes[5] < 4, sizes  # MiB; a minute of audio has 1.8
+
+
+def test_the_example_of_four_clients_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    from wyoming_clients import clients
+
+    async def test(uri: str) -> None:
+        got = {name: named(events) for name, events in (await clients(uri, 200)).items()}
+        assert [time for _, time in got["whole"]] == [5632, 13504, 22336]
+        assert [time // 1000 for _, time in got["late, 48k"]] == [5, 14]
+        assert got["leaver"] == got["garbage"] == []
+
+    serving(test, load_model("alexa"))

@@ -9,7 +9,7 @@ Steps that arrive while the gate is closed wait in the framer: when it opens, th
 there are run first, so that the model has heard what came before the word.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +152,19 @@ class KeywordDetector:
         for samples in as_source(source):
             yield from self.process(samples)
         yield from self.finish()
+
+    def alisten(
+        self,
+        source: "Source | str | Path | FloatArray | Iterable[FloatArray] "
+        "| AsyncIterable[FloatArray]",
+    ) -> AsyncGenerator[Detection, None]:
+        """Like `listen`, for `async for`: audio is heard in a thread, the event loop stays free.
+
+        An asynchronous iterable of arrays at 16 kHz, as from a websocket, is a source as well.
+        """
+        from kwspot.async_listen import detections
+
+        return detections(self, source)
 
     def score(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Like `process`, but return every smoothed score (U, K) and decide nothing.

@@ -21,6 +21,7 @@ COMMANDS = {
     "info": "kwspot.commands.info",
     "devices": "kwspot.commands.devices",
     "serve": "kwspot.commands.serve",
+    "doctor": "kwspot.commands.doctor",
 }
 ENTRY_POINTS = "kwspot.commands"
 

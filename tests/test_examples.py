@@ -101,3 +101,9 @@ def test_a_browser_is_served_the_page_and_told_what_was_heard(
         await server.wait_closed()
 
     asyncio.run(test())
+
+
+def test_every_example_is_listed() -> None:
+    listed = set(re.findall(r"^\| \[.*?\]\((.*?)\)", (EXAMPLES / "README.md").read_text(), re.M))
+    there = {path.name for path in EXAMPLES.iterdir()} - {"README.md", "__pycache__"}
+    assert listed == there

@@ -59,22 +59,24 @@ def browser(url: str, microphone: Path, profile: Path) -> Iterator[Page]:
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-audio-capture={microphone}%noloop",
         f"--user-data-dir={profile}",
-        url,
+        "about:blank",
     ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **quiet) as process:
         try:
-            with connect(_address(profile, url), max_size=None) as socket:
+            with connect(_address(profile), max_size=None) as socket:
                 page = Page(socket)
-                while page.evaluate("document.readyState") != "complete":
+                page.call("Page.navigate", url=url)
+                shown = f"location.href == {json.dumps(url)} && document.readyState == 'complete'"
+                while not page.evaluate(shown):
                     time.sleep(0.05)
                 yield page
         finally:
             process.terminate()
 
 
-def _address(profile: Path, url: str) -> str:
-    """Wait until the browser shows the page, and return where to talk to it."""
+def _address(profile: Path) -> str:
+    """Wait until the browser has a page, and return where to talk to it."""
     for _ in range(300):
         time.sleep(0.1)
         try:
@@ -84,9 +86,9 @@ def _address(profile: Path, url: str) -> str:
         except OSError:
             continue
         for page in pages:
-            if page["type"] == "page" and page["url"].startswith(url):
+            if page["type"] == "page":
                 return page["webSocketDebuggerUrl"]
-    raise TimeoutError("the browser does not show the page")
+    raise TimeoutError("the browser does not start")
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -24,7 +24,10 @@ DEMO = ROOT / "kwspot" / "demo.flac"
 SECONDS = 7  # of the demo: one of its keywords
 
 pytest.importorskip("websockets", reason="websockets is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+pytestmark = [
+    pytest.mark.slow,  # sounds are played as they were spoken
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
 with_runtime = pytest.mark.skipif(
     not (BROWSER / "node_modules" / "onnxruntime-web").is_dir(),
     reason="onnxruntime-web is not installed: npm install --prefix examples/browser",

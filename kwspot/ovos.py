@@ -25,7 +25,10 @@ class KwspotEngine(HotWordEngine):  # type: ignore[misc]  # the plugin manager h
     `refractory`. Raises ModelError and ValueError as KeywordDetector does.
     """
 
-    def __init__(self, key_phrase: str, config: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, key_phrase: str, config: dict[str, Any] | None = None, lang: str | None = None
+    ) -> None:
+        # Versions of the plugin manager before 1.0 pass a language, which a model has no need of.
         super().__init__(key_phrase, config)
         options = {name: self.config[name] for name in OPTIONS if name in self.config}
         self._detector = KeywordDetector(self.config.get("model", self.key_phrase), **options)

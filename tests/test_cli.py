@@ -192,6 +192,16 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     out = capsys.readouterr().out
-    for command in ("listen", "demo", "eval", "bench", "info", "devices", "train"):
+    for command in (
+        "listen",
+        "demo",
+        "eval",
+        "bench",
+        "info",
+        "devices",
+        "serve",
+        "doctor",
+        "train",
+    ):
         assert command in out
     assert main([]) == 2

@@ -53,7 +53,7 @@ def test_a_word_is_found_once_in_the_chunk_that_completes_it(plugin: type, tiny_
 
 
 def test_reset_forgets_what_was_heard(plugin: type, tiny_path: Path) -> None:
-    engine = plugin("tiny", {"model": str(tiny_path)})
+    engine = plugin("tiny", {"model": str(tiny_path)}, lang="en-US")
     for chunk in np.split(as_int16(words(6.0, seed=1)), 8):
         engine.update(chunk.tobytes())
     engine.reset()

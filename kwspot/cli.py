@@ -23,6 +23,8 @@ COMMANDS = {
     "bench": "kwspot.commands.bench",
     "info": "kwspot.commands.info",
     "devices": "kwspot.commands.devices",
+    "serve": "kwspot.commands.serve",
+    "doctor": "kwspot.commands.doctor",
 }
 ENTRY_POINTS = "kwspot.commands"
 

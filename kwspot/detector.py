@@ -10,7 +10,14 @@ Steps that arrive while the gate is closed wait in the framer: when it opens, th
 there are run first, so that the model has heard what came before the word.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -184,6 +191,19 @@ class KeywordDetector:
     def watch(self, watcher: Watcher | None) -> None:
         """Let `watcher` see what comes from now on; None ends that."""
         self._watcher = watcher
+
+    def alisten(
+        self,
+        source: "Source | str | Path | FloatArray | Iterable[FloatArray] "
+        "| AsyncIterable[FloatArray]",
+    ) -> AsyncGenerator[Detection, None]:
+        """Like `listen`, for `async for`: audio is heard in a thread, the event loop stays free.
+
+        An asynchronous iterable of arrays at 16 kHz, as from a websocket, is a source as well.
+        """
+        from kwspot.async_listen import detections
+
+        return detections(self, source)
 
     def score(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Like `process`, but return every smoothed score (U, K) and decide nothing.

@@ -202,6 +202,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         "bench",
         "info",
         "devices",
+        "serve",
+        "doctor",
         "train",
     ):
         assert command in out

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from kwspot.action import Action
 from kwspot.detector import Detection, KeywordDetector
 from kwspot.errors import KwspotError
 from kwspot.features import SAMPLE_RATE, FloatArray
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--input", metavar="FILE|-", help="a recording, or - for raw PCM on stdin")
     parser.add_argument("--device", help="microphone: index or part of the name (`kwspot devices`)")
+    parser.add_argument(
+        "--exec",
+        metavar="'COMMAND {keyword}'",
+        help="run at each detection, without a shell; {keyword}, {score}, {start} and {end} are "
+        "filled in",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a detection")
     parser.add_argument(
         "--thresholds", metavar="FILE", help="those of a place, from `kwspot calibrate`"
@@ -92,17 +99,23 @@ def make_detector(args: argparse.Namespace) -> KeywordDetector:
 
 def run(args: argparse.Namespace) -> int:
     """Listen until the source ends or Ctrl-C."""
+    action = Action(args.exec) if args.exec is not None else None
     detector = make_detector(args)
     source = _source(args)
     if source.live and not args.json:
         print("listening; Ctrl-C ends", file=sys.stderr)
     with _keeper(detector, source, args):
-        report(detector, source, as_json=args.json)
+        report(detector, source, as_json=args.json, action=action)
     return 0
 
 
-def report(detector: KeywordDetector, source: Source, as_json: bool) -> None:
-    """Print every detection in a source, and a summary at its end or at Ctrl-C."""
+def report(
+    detector: KeywordDetector, source: Source, as_json: bool, action: Action | None = None
+) -> None:
+    """Print every detection in a source, and a summary at its end or at Ctrl-C.
+
+    The action is run for each, and awaited at the end of the source.
+    """
     meter = Meter(detector) if sys.stderr.isatty() and not as_json else None
     handler = MeterHandler(meter)
     logging.getLogger("kwspot").addHandler(handler)
@@ -113,6 +126,10 @@ def report(detector: KeywordDetector, source: Source, as_json: bool) -> None:
             if meter is not None:
                 meter.clear()
             print(json.dumps(dataclasses.asdict(hit)) if as_json else _line(hit), flush=True)
+            if action is not None:
+                action(hit)
+        if action is not None:
+            action.wait()
     except KeyboardInterrupt:
         pass  # the usual way to end listening
     finally:

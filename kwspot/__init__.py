@@ -20,6 +20,7 @@ from kwspot.errors import (
     KwspotError,
     ManifestError,
     ModelError,
+    VoiceError,
 )
 from kwspot.loader import load_model, shipped_models
 
@@ -44,6 +45,7 @@ __all__ = [
     "ModelError",
     "PcmStream",
     "Samples",
+    "VoiceError",
     "load_model",
     "shipped_models",
 ]

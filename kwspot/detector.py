@@ -6,6 +6,9 @@ samples -> Framer -> Gate -> LogMel -> Model.step -> Smoother -> Contest -> Dete
                                      of each model             one word wins
 ```
 
+Where voices are asked for, a model's step also gives a speaker embedding, and each detection says
+who spoke.
+
 Steps that arrive while the gate is closed wait in the framer: when it opens, those that are still
 there are run first, so that the model has heard what came before the word.
 """
@@ -49,13 +52,16 @@ class Detection:
     """A keyword that was heard. Times are seconds of the stream.
 
     `end` is when the score reached the threshold; `start` is earlier by the keyword's typical
-    length, an estimate.
+    length, an estimate. Where voices are asked for, `speaker` is the enrolled voice that it is, or
+    None, and `speaker_score` the cosine to it, or to the nearest.
     """
 
     keyword: str
     score: float
     start: float
     end: float
+    speaker: str | None = None
+    speaker_score: float | None = None
 
 
 class Watcher(Protocol):
@@ -71,6 +77,13 @@ class Watcher(Protocol):
         """Take that the stream has ended; time begins anew."""
 
 
+class Recogniser(Protocol):
+    """Tells whose voice a detection is."""
+
+    def __call__(self, model: int, embedding: FloatArray) -> tuple[str | None, float | None]:
+        """Take the speaker embedding (E,) of a model, by its number; return name and score."""
+
+
 class KeywordDetector:
     """Hears keywords in one stream of audio.
 
@@ -81,11 +94,15 @@ class KeywordDetector:
     with those of a place for one model. `refractory` is in seconds: how long after a detection no
     word is detected. `vad` is "webrtc", "energy" or "off".
 
+    `profiles` is a folder of voices from `kwspot enroll`: detections then say who spoke. With
+    `only`, one or more of their names, no other voice is detected; `profiles` then may be left out
+    for the folder that `kwspot enroll` uses. A convenience, no security.
+
     `info` is what the model says of itself; of several the first, with the keywords of all.
 
     Raises ModelError for models that cannot be used, alone or together, and for a word that none
-    of them hears; CalibrationError for thresholds that are not this model's; ValueError for options
-    out of range.
+    of them hears; CalibrationError for thresholds, and VoiceError for voices, that are not this
+    model's; ValueError for options out of range.
     """
 
     def __init__(
@@ -97,6 +114,8 @@ class KeywordDetector:
         thresholds: str | Path | None = None,
         vad: str = "webrtc",
         refractory: float | None = None,
+        profiles: str | Path | None = None,
+        only: str | Sequence[str] | None = None,
     ) -> None:
         if threshold is not None and thresholds is not None:
             raise ValueError("threshold and thresholds are given: choose one")
@@ -130,6 +149,11 @@ class KeywordDetector:
                 score = _threshold(keyword, own[keyword.label], levels[keyword.label])
                 self._triggers.append(Trigger(score, decision.release, round(wait * SAMPLE_RATE)))
         self._contest = Contest(self._triggers)
+        self._owners = [n for n, one in enumerate(self._models) for _ in one.info.keywords]
+        self._only = [only] if isinstance(only, str) else only
+        self._recogniser: Recogniser | None = None
+        if profiles is not None or self._only is not None:
+            self._recogniser = self._of_voices(profiles)
         self.reset()
 
     def reset(self) -> None:
@@ -192,6 +216,13 @@ class KeywordDetector:
         """Let `watcher` see what comes from now on; None ends that."""
         self._watcher = watcher
 
+    def recognise(self, recogniser: Recogniser | None) -> None:
+        """Let `recogniser` say who spoke each detection from now on; None ends that.
+
+        It is asked about models with speaker embeddings.
+        """
+        self._recogniser = recogniser
+
     def alisten(
         self,
         source: "Source | str | Path | FloatArray | Iterable[FloatArray] "
@@ -239,7 +270,13 @@ class KeywordDetector:
         features = self._log_mel(block)
         outputs = []
         for number, model in enumerate(self._models):
-            posteriors, self._states[number] = model.step(features, self._states[number])
+            state = self._states[number]
+            if self._recogniser is not None and model.info.embedding:
+                posteriors, embedding, state = model.step_and_embed(features, state)
+                self._embeddings[number] = embedding
+            else:
+                posteriors, state = model.step(features, state)
+            self._states[number] = state
             outputs.append(posteriors)
         if self._unheard:
             self._unheard -= 1
@@ -263,6 +300,7 @@ class KeywordDetector:
         for smoother in self._smoothers:
             smoother.reset()
         self._scores = [0.0] * len(self._triggers)
+        self._embeddings: dict[int, FloatArray] = {}  # (U, E) of the latest step, by model
 
     def _of_place(
         self, path: str | Path, sensitivities: Mapping[str, str]
@@ -275,21 +313,37 @@ class KeywordDetector:
         place = read_place(path, self._models[0]).thresholds
         return {word: place[word][level] for word, level in sensitivities.items()}
 
+    def _of_voices(self, folder: str | Path | None) -> Recogniser:
+        """Read the voices of a folder."""
+        from kwspot.voices import open_voices  # few detectors need to read JSON
+
+        if self._only is not None and not self._only:
+            raise ValueError("only is empty: name the voices that may be heard")
+        return open_voices(folder, self._models, self._only)
+
     def _decide(self, begun: int, scores: Scores) -> list[Detection]:
         """Turn the scores of the step that began at sample `begun` into detections."""
         hits: list[Detection] = []
         time = begun
-        for output in scores:
+        for row, output in enumerate(scores):
             time += self._output_samples
             number, heard = self._contest(output, time), []
             if number is not None:
                 keyword, end = self.info.keywords[number], time / SAMPLE_RATE
                 start = max(0.0, end - keyword.seconds)
-                heard = [Detection(keyword.label, output[number], start, end)]
+                who = self._speaker(self._owners[number], row)
+                if self._only is None or who[0] in self._only:
+                    heard = [Detection(keyword.label, output[number], start, end, *who)]
             if self._watcher is not None:
                 self._watcher.judge(time, output, heard)
             hits += heard
         return hits
+
+    def _speaker(self, model: int, row: int) -> tuple[str | None, float | None]:
+        """Tell who spoke what a model has detected at output `row` of the latest step."""
+        if self._recogniser is None or model not in self._embeddings:
+            return None, None
+        return self._recogniser(model, self._embeddings[model][row])
 
 
 def _threshold(keyword: Keyword, own: float | None, sensitivity: str) -> float:

@@ -6,7 +6,8 @@ KwspotError
 │   └── DeviceError  microphones that are missing, busy or gone
 ├── ModelError       files that are no model, or that this runtime cannot run
 ├── ManifestError    lists of recordings that cannot be used
-└── CalibrationError thresholds of a place that cannot be fitted, read or used
+├── CalibrationError thresholds of a place that cannot be fitted, read or used
+└── VoiceError       profiles of voices that cannot be made, read or used
 ```
 """
 
@@ -33,3 +34,7 @@ class ManifestError(KwspotError, ValueError):
 
 class CalibrationError(KwspotError, ValueError):
     """Thresholds of a place that cannot be fitted, read or used."""
+
+
+class VoiceError(KwspotError, ValueError):
+    """Profiles of voices that cannot be made, read or used."""

@@ -33,6 +33,11 @@ class Model(Protocol):
     def step(self, features: FloatArray, state: ModelState) -> tuple[FloatArray, ModelState]:
         """Run one step: features (frames_per_step, F) -> posteriors (outputs_per_step, K)."""
 
+    def step_and_embed(
+        self, features: FloatArray, state: ModelState
+    ) -> tuple[FloatArray, FloatArray, ModelState]:
+        """Run one step of a model with `info.embedding`: ... -> posteriors, embedding (U, E)."""
+
 
 class OnnxModel:
     """A model file run by ONNX Runtime on one thread.
@@ -75,6 +80,16 @@ class OnnxModel:
             state = BoundState(self._session, self.info, state)
         return state.step(features), state
 
+    def step_and_embed(
+        self, features: FloatArray, state: ModelState
+    ) -> tuple[FloatArray, FloatArray, ModelState]:
+        """Run one step of a model with `info.embedding`: ... -> posteriors, embedding (U, E)."""
+        if not isinstance(state, BoundState) or state.embedding is None:
+            state = BoundState(self._session, self.info, state, embed=True)
+        posteriors, embedding = state.step(features), state.embedding
+        assert embedding is not None
+        return posteriors, embedding.copy(), state
+
 
 def _onnxruntime_version() -> str:
     import onnxruntime
@@ -106,6 +121,13 @@ def _open_session(path: Path):  # type: ignore[no-untyped-def]  # onnxruntime ha
                 f"{path} needs a newer ONNX Runtime than {onnxruntime.__version__}: {reason}"
             ) from error
         raise ModelError(f"{path} is not a model that ONNX Runtime can load: {reason}") from error
+
+
+def sha256_of(model: Model) -> str:
+    """Return what tells a model's file from all others; thresholds and voices hold for one file."""
+    import hashlib  # of OpenSSL, which few detectors need
+
+    return hashlib.sha256(model.path.read_bytes()).hexdigest()
 
 
 def check_graph(inputs: Shapes, outputs: Shapes, info: ModelInfo, path: Path) -> None:

@@ -83,11 +83,26 @@ class SelfTest:
 
 
 @dataclass(frozen=True)
+class VoicePoint:
+    """The cosine from which on a speaker embedding counts as an enrolled voice's.
+
+    `false_accepts` and `false_rejects` are the shares of other people's words accepted, and of the
+    own rejected, that were measured at it on `speakers` validation speakers.
+    """
+
+    threshold: float
+    false_accepts: float
+    false_rejects: float
+    speakers: int
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """All that a model file says of itself. Letters: T frames, F mel bands, U outputs, K keywords.
 
     A step takes features (frames_per_step, F) and gives posteriors (outputs_per_step, K), and where
-    `embedding` is not 0 a speaker embedding (outputs_per_step, embedding) that detection ignores.
+    `embedding` is not 0 a speaker embedding (outputs_per_step, embedding). With `voice` these tell
+    enrolled voices apart (`kwspot enroll`); detection ignores them otherwise.
     An output depends on the `receptive_field` frames up to it and on none before.
     """
 
@@ -102,6 +117,7 @@ class ModelInfo:
     decision: Decision = field(default_factory=Decision)
     front_end: FrontEnd = field(default_factory=FrontEnd)
     embedding: int = 0
+    voice: VoicePoint | None = None
     self_test: SelfTest | None = None
 
     @property
@@ -155,6 +171,8 @@ def _check(info: ModelInfo, where: str) -> None:
         raise ModelError(f"{where} describes impossible steps: {counts}")
     if info.embedding < 0:
         raise ModelError(f"{where} describes an impossible embedding: {info.embedding}")
+    if info.voice is not None and not (info.embedding and -1 < info.voice.threshold <= 1):
+        raise ModelError(f"{where} describes impossible voices: {info.voice}")
     if not info.keywords:
         raise ModelError(
             f"{where} names no keyword: an encoder alone detects nothing, "

@@ -6,7 +6,6 @@ background -> KeywordDetector, no gate -> scores -> refit -> Place -> JSON -> Ke
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from kwspot.calibration import BLOCK, Refit, block_peaks, refit
 from kwspot.detector import KeywordDetector
 from kwspot.errors import CalibrationError
 from kwspot.features import SAMPLE_RATE
-from kwspot.model import Model
+from kwspot.model import Model, sha256_of
 from kwspot.modelfile import SENSITIVITIES
 from kwspot.records import read_record
 from kwspot.sources import Source
@@ -125,7 +124,7 @@ def place_of(model: Model, fit: Fit) -> Place:
     return Place(
         FORMAT,
         model.path.name,
-        _sha256(model),
+        sha256_of(model),
         round(fit.hours, 3),
         importlib.metadata.version("kwspot"),
         {
@@ -164,7 +163,7 @@ def read_place(path: str | Path, model: Model) -> Place:
             "`kwspot calibrate`"
         )
     place = read_record(Place, values, str(path), CalibrationError)
-    found = _sha256(model)
+    found = sha256_of(model)
     if place.sha256 != found:
         raise CalibrationError(
             f"{path} holds thresholds of the model file {place.model} with sha256 "
@@ -198,7 +197,3 @@ def _heard(detector: KeywordDetector, source: Source) -> tuple[npt.NDArray[np.fl
     # Until the model has heard its receptive field nothing counts; zeros keep the time right.
     missing = samples // detector.info.output_samples - len(scores)
     return np.pad(scores, ((missing, 0), (0, 0))), samples, level
-
-
-def _sha256(model: Model) -> str:
-    return hashlib.sha256(model.path.read_bytes()).hexdigest()

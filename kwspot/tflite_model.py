@@ -1,7 +1,7 @@
 """A model file run by LiteRT (TFLite), float or quantised, behind the same face as an ONNX one.
 
 ```
-features --quantise--> graph --dequantise--> posteriors
+features --quantise--> graph --dequantise--> posteriors, [embedding]
 state  ------as it is------> --as it is or requantised--> next state
 ```
 
@@ -55,7 +55,7 @@ class TfliteModel:
         check_graph(_shapes(graph.inputs), _shapes(graph.outputs), self.info, path)
         graph.allocate()
         self._interpreter = graph.interpreter
-        self._features, self._posteriors = graph.inputs["features"], graph.outputs["posteriors"]
+        self._features, self._outputs = graph.inputs["features"], graph.outputs
         self._states = [(graph.inputs[s.input], graph.outputs[s.output]) for s in self.info.states]
         self._lock = threading.Lock()  # the tensors lie in the interpreter while a step runs
 
@@ -65,17 +65,34 @@ class TfliteModel:
 
     def step(self, features: FloatArray, state: ModelState) -> tuple[FloatArray, ModelState]:
         """Run one step: features (frames_per_step, F) -> posteriors (outputs_per_step, K)."""
+        (posteriors,), next_state = self._run(features, state, ["posteriors"])
+        return posteriors, next_state
+
+    def step_and_embed(
+        self, features: FloatArray, state: ModelState
+    ) -> tuple[FloatArray, FloatArray, ModelState]:
+        """Run one step of a model with `info.embedding`: ... -> posteriors, embedding (U, E)."""
+        (posteriors, embedding), next_state = self._run(
+            features, state, ["posteriors", "embedding"]
+        )
+        return posteriors, embedding, next_state
+
+    def _run(
+        self, features: FloatArray, state: ModelState, wanted: list[str]
+    ) -> tuple[list[FloatArray], ModelState]:
+        """Run one step and read the outputs that are wanted."""
         graph = self._interpreter
         with self._lock:
             graph.set_tensor(self._features.index, self._features.store(features))
             for (before, _), values in zip(self._states, state, strict=True):
                 graph.set_tensor(before.index, values)
             graph.invoke()
-            posteriors = self._posteriors.read(graph.get_tensor(self._posteriors.index))
+            outputs = [self._outputs[name] for name in wanted]
+            answers = [output.read(graph.get_tensor(output.index)) for output in outputs]
             next_state = [
                 before.take(after, graph.get_tensor(after.index)) for before, after in self._states
             ]
-        return posteriors, next_state
+        return answers, next_state
 
 
 class LiteGraph:

@@ -68,6 +68,7 @@ def test_the_public_surface_is_this_list() -> None:
         "ModelError",
         "PcmStream",
         "Samples",
+        "VoiceError",
         "load_model",
         "shipped_models",
     ]

@@ -76,6 +76,7 @@ def _merged_info(infos: Sequence[ModelInfo], paths: Sequence[Path], name: str) -
         name=name,
         provenance=_provenance(infos),
         embedding=max(info.embedding for info in infos),
+        voice=next((info.voice for info in infos if info.voice), None),
         self_test=None,
     )
 

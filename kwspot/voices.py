@@ -1,0 +1,239 @@
+"""Enrolled voices: small files without audio, and who of them spoke a detection.
+
+```
+detection -> speaker embedding (E,) -> cosine to each profile -> the nearest above its threshold
+```
+
+A model that was trained for it puts out an embedding beside its posteriors, each of the last second:
+at a detection, that of the keyword. That one embedding is also what training and
+`benchmarks/distillation` read; a mean over the whole keyword would mix in more of what came before.
+Telling voices apart is a convenience, no security: a recording passes, and so does a voice alike.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kwspot.errors import VoiceError
+from kwspot.features import FloatArray
+from kwspot.model import Model, sha256_of
+from kwspot.modelfile import VoicePoint
+from kwspot.records import read_record
+
+FORMAT = 1
+SUFFIX = ".json"
+LONGEST_NAME = 40  # letters, four bytes each at most: file names may have 255 bytes
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A voice as one model file hears it: the mean direction of its embeddings, of length 1.
+
+    A detection is this voice's where the cosine of its embedding to `direction` (E,) is `threshold`
+    or more. `clips` made it, by kwspot `version`.
+    """
+
+    format: int
+    model: str
+    sha256: str
+    version: str
+    clips: int
+    threshold: float
+    direction: tuple[float, ...]
+
+
+class Voices:
+    """Tells the voices of profiles apart, by model and name."""
+
+    def __init__(self, profiles: Sequence[dict[str, Profile]]) -> None:
+        self._names = [list(known) for known in profiles]
+        self._thresholds = [[p.threshold for p in known.values()] for known in profiles]
+        self._directions = [np.array([p.direction for p in known.values()]) for known in profiles]
+
+    def __call__(self, model: int, embedding: FloatArray) -> tuple[str | None, float | None]:
+        """Take the embedding (E,) of a detection by a model, by its number.
+
+        Returns whose voice it is, None for none of them, and the cosine to that voice or to the
+        nearest; None where no voice is known to the model.
+        """
+        names = self._names[model]
+        if not names:
+            return None, None
+        # Not by a matrix product: whose last bit may depend on where the numbers lie.
+        cosines = (self._directions[model] * unit(embedding)).sum(axis=1).tolist()
+        voices = sorted(zip(cosines, names, self._thresholds[model], strict=True), reverse=True)
+        for cosine, name, threshold in voices:
+            if cosine >= threshold:
+                return name, cosine
+        return None, voices[0][0]
+
+
+def voices_folder() -> Path:
+    """Return where profiles are kept unless a folder is named: $XDG_DATA_HOME/kwspot/voices."""
+    base = Path(os.environ.get("XDG_DATA_HOME", ""))
+    # The specification wants relative paths passed over.
+    return (base if base.is_absolute() else Path.home() / ".local/share") / "kwspot" / "voices"
+
+
+def open_voices(
+    folder: str | Path | None, models: Sequence[Model], only: Sequence[str] | None = None
+) -> Voices:
+    """Read the profiles of a folder, `voices_folder()` for None, for the models of a detector.
+
+    Raises VoiceError for models that tell no voices apart, for a folder without profiles, a profile
+    that cannot be read or is of another model file, and for names in `only` that are not enrolled
+    or that a model does not know.
+    """
+    folder = voices_folder() if folder is None else Path(folder)
+    if not any(model.info.voice for model in models):
+        voice_point(models[0])
+    names = profile_names(folder)
+    absent = [name for name in only or () if name not in names]
+    if absent or not names:
+        who = f"{absent[0]!r} is not" if absent else "nobody is"
+        there = f" (but {', '.join(names)})" if names else ""
+        raise VoiceError(f"{who} enrolled in {folder}{there}: use `kwspot enroll NAME`")
+    digests = [sha256_of(model) for model in models]
+    known: list[dict[str, Profile]] = [{} for _ in models]
+    for name in names:
+        profile = read_profile(name, folder)
+        if profile.sha256 not in digests:
+            raise VoiceError(
+                f"{folder / name}{SUFFIX} is a voice as the model file {profile.model} with sha256 "
+                f"{profile.sha256[:12]} hears it, not {models[0].path} with {digests[0][:12]}: "
+                "enroll again, or name another folder"
+            )
+        number = digests.index(profile.sha256)
+        if len(profile.direction) != models[number].info.embedding:
+            raise VoiceError(f"{folder / name}{SUFFIX} does not fit its model: enroll again")
+        known[number][name] = profile
+    for model, profiles in zip(models, known, strict=True):
+        if only is not None and not profiles.keys() & set(only):
+            raise VoiceError(
+                f"{model.path} knows the voices of none of {', '.join(only)}, so that it would never "
+                "be heard: enroll them with it, or leave it out"
+            )
+    return Voices(known)
+
+
+def voice_point(model: Model) -> VoicePoint:
+    """Return a model's operating point for voices; raise VoiceError where it has none."""
+    if model.info.voice is not None:
+        return model.info.voice
+    if model.info.embedding:
+        raise VoiceError(
+            f"{model.path} has speaker embeddings and no threshold for them: make the file again "
+            "with validation clips of several speakers"
+        )
+    raise VoiceError(
+        f"{model.path} cannot tell voices apart: use a model trained for it, by a `kwspot finetune` "
+        "recipe with [speakers]"
+    )
+
+
+def make_profile(model: Model, embeddings: Sequence[FloatArray]) -> Profile:
+    """Make a profile of a voice from embeddings (E,) of its clips."""
+    return Profile(
+        FORMAT,
+        model.path.name,
+        sha256_of(model),
+        importlib.metadata.version("kwspot"),
+        len(embeddings),
+        voice_point(model).threshold,
+        tuple(round(value, 7) for value in mean_voice(embeddings).tolist()),
+    )
+
+
+def mean_voice(embeddings: Sequence[FloatArray]) -> FloatArray:
+    """Return the mean direction (E,), of length 1, of embeddings (E,) that all count alike."""
+    return unit(np.mean([unit(embedding) for embedding in embeddings], axis=0))
+
+
+def unit(embedding: FloatArray) -> FloatArray:
+    """Scale an embedding (E,) to length 1; that of a quantised model only nearly has it."""
+    scaled: FloatArray = embedding / max(float(np.linalg.norm(embedding)), 1e-12)
+    return scaled
+
+
+def profile_names(folder: Path) -> list[str]:
+    """Return the names of the voices that are enrolled in a folder, none where there is none."""
+    return sorted(check_name(path.stem) for path in folder.glob(f"[!.]*{SUFFIX}"))
+
+
+def read_profile(name: str, folder: Path) -> Profile:
+    """Read a profile; raise VoiceError for one that is missing or that cannot be one."""
+    path = folder / f"{check_name(name)}{SUFFIX}"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise VoiceError(f"{name!r} is not enrolled in {folder}") from error
+    except OSError as error:
+        raise VoiceError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are such
+        raise VoiceError(f"{path} is no profile ({error}): enroll again") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise VoiceError(f"{path} is no profile that this kwspot reads: enroll again")
+    profile = read_record(Profile, values, str(path), VoiceError)
+    length = math.hypot(*profile.direction)
+    if not (abs(length - 1) < 1e-3 and -1 < profile.threshold <= 1):  # not where one is no number
+        raise VoiceError(f"{path} holds numbers that no voice has: enroll again")
+    return profile
+
+
+def write_profile(profile: Profile, name: str, folder: Path) -> Path:
+    """Write a profile, whole or not at all, that its owner alone can read; return its path.
+
+    A folder that is not there is made for its owner alone, too. Raises VoiceError for a name that
+    is none, and where the file cannot be written.
+    """
+    path = folder / f"{check_name(name)}{SUFFIX}"
+    text = json.dumps(dataclasses.asdict(profile), indent=1) + "\n"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")  # mode 0600
+        try:
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(draft)
+            raise
+    except OSError as error:
+        raise VoiceError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def delete_profile(name: str, folder: Path) -> Path:
+    """Delete a profile and return its path; raise VoiceError where that cannot be done."""
+    path = folder / f"{check_name(name)}{SUFFIX}"
+    try:
+        path.unlink()
+    except FileNotFoundError as error:
+        raise VoiceError(f"{name!r} is not enrolled in {folder}") from error
+    except OSError as error:
+        raise VoiceError(f"cannot delete {path}: {error.strerror}") from error
+    return path
+
+
+def check_name(name: str) -> str:
+    """Return a name that can be a voice's; raise VoiceError for others, such as paths."""
+    if len(name) > LONGEST_NAME or not re.fullmatch(r"\w[\w-]*( [\w-]+)*", name):
+        raise VoiceError(
+            f"{name!r} is no name for a voice: use letters, digits, - and _, with single spaces "
+            f"between words, {LONGEST_NAME} in all at most"
+        )
+    return name

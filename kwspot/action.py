@@ -16,7 +16,9 @@ STDERR = 2  # standard output is for detections alone
 
 
 class Action:
-    """Runs `command` with {keyword}, {score}, {start} and {end} filled in, times in seconds.
+    """Runs `command` with {keyword}, {score}, {start}, {end} and {speaker} filled in.
+
+    Times are in seconds; the speaker is empty where nobody was recognised.
 
     It is split into words as a shell would, before anything is filled in: what is filled in is
     never split, and no shell sees it. A command that fails is warned of in the log. Raises
@@ -46,6 +48,7 @@ class Action:
             "{score}": f"{hit.score:.3f}",
             "{start}": f"{hit.start:.2f}",
             "{end}": f"{hit.end:.2f}",
+            "{speaker}": hit.speaker or "",
         }
         thread = threading.Thread(target=_run, args=(_filled(self._words, values),), daemon=True)
         thread.start()

@@ -20,6 +20,7 @@ COMMANDS = {
     "record": "kwspot.commands.record",
     "review": "kwspot.commands.review",
     "calibrate": "kwspot.commands.calibrate",
+    "enroll": "kwspot.commands.enroll",
     "bench": "kwspot.commands.bench",
     "info": "kwspot.commands.info",
     "devices": "kwspot.commands.devices",

@@ -4,10 +4,11 @@
 detection -> speaker embedding (E,) -> cosine to each profile -> the nearest above its threshold
 ```
 
-A model that was trained for it puts out an embedding beside its posteriors, each of the last second:
-at a detection, that of the keyword. That one embedding is also what training and
-`benchmarks/distillation` read; a mean over the whole keyword would mix in more of what came before.
-Telling voices apart is a convenience, no security: a recording passes, and so does a voice alike.
+A model that was trained for it puts out an embedding beside its posteriors, each computed from the
+mean of the last second: at a detection, that of the keyword. Training and `benchmarks/distillation`
+read it at one output, too. A mean over all outputs since the keyword began would hear a second from
+before it. Telling voices apart is a convenience, no security: a recording passes, and so does a
+voice alike.
 """
 
 import dataclasses
@@ -120,8 +121,8 @@ def open_voices(
     for model, profiles in zip(models, known, strict=True):
         if only is not None and not profiles.keys() & set(only):
             raise VoiceError(
-                f"{model.path} knows the voices of none of {', '.join(only)}, so that it would never "
-                "be heard: enroll them with it, or leave it out"
+                f"{model.path} knows no voice of {', '.join(only)}, so that it would never be "
+                "heard: enroll one with it, or leave it out"
             )
     return Voices(known)
 
@@ -136,8 +137,8 @@ def voice_point(model: Model) -> VoicePoint:
             "with validation clips of several speakers"
         )
     raise VoiceError(
-        f"{model.path} cannot tell voices apart: use a model trained for it, by a `kwspot finetune` "
-        "recipe with [speakers]"
+        f"{model.path} cannot tell voices apart: use a model trained for it, by a recipe of "
+        "`kwspot finetune` with [speakers]"
     )
 
 

@@ -52,10 +52,8 @@ def run(args: argparse.Namespace) -> int:
         raise KwspotError(f"cannot write {args.output}: there is no folder {args.output.parent}")
     model = load_model(args.model)
     keyword = choose_keyword(model.info, args.keyword)
-    backgrounds = [(str(path), AudioFile(path)) for path in _recordings(args.background)]
-    positives = [
-        AudioFile(path) for path in _recordings([args.positives] if args.positives else [])
-    ]
+    backgrounds = [(str(path), AudioFile(path)) for path in recordings(args.background)]
+    positives = [AudioFile(path) for path in recordings([args.positives] if args.positives else [])]
     fit = fit_place(model, backgrounds)
     scores = highest_scores(model, keyword, positives) if positives else None
     print("\n".join(_lines(fit, model, keyword, scores)))
@@ -65,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _recordings(places: list[Path]) -> list[Path]:
+def recordings(places: list[Path]) -> list[Path]:
     """Return files as they are, and the recordings below folders."""
     found: list[Path] = []
     for place in places:

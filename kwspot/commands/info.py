@@ -6,7 +6,7 @@ With --check the exit status is 1 where the self-test in the file differs by too
 import argparse
 
 from kwspot.loader import load_model, shipped_models
-from kwspot.modelfile import SENSITIVITIES, dump_info
+from kwspot.modelfile import SENSITIVITIES, ModelInfo, dump_info
 from kwspot.selftest import judge
 
 HELP = "show what a model file says of itself"
@@ -48,8 +48,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"  decision  mean of {info.decision.smoothing} outputs, {info.decision.refractory} s apart"
     )
-    if info.embedding:
-        print(f"  voice     speaker embedding of {info.embedding} numbers beside the posteriors")
+    print(f"  voices    {_voices(info)}")
     width = max(len(keyword.label) for keyword in info.keywords) + 1  # and a comma
     for keyword in info.keywords:
         for sensitivity in SENSITIVITIES:
@@ -59,6 +58,22 @@ def run(args: argparse.Namespace) -> int:
                 f"{point.false_alarms_per_hour:g} false alarms an hour on validation streams"
             )
     return 0
+
+
+def _voices(info: ModelInfo) -> str:
+    """Say whether a model can tell voices, and how well."""
+    if info.voice is None:
+        return "not told apart" + (
+            f": a speaker embedding of {info.embedding} numbers, but no threshold for it"
+            if info.embedding
+            else ""
+        )
+    return (
+        f"told apart by a speaker embedding of {info.embedding} numbers, threshold "
+        f"{info.voice.threshold:.3f}: accepts {info.voice.false_accepts:.1%} of other people's "
+        f"words and rejects {info.voice.false_rejects:.1%} of the own, by {info.voice.speakers} "
+        "validation speakers; a convenience, no security"
+    )
 
 
 def _check(names: list[str]) -> int:

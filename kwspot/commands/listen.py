@@ -23,6 +23,7 @@ from kwspot.pcm import PCM_FORMATS, PcmStream
 from kwspot.sources import AudioFile, Source
 
 HELP = "hear keywords in the microphone or a recording"
+ENROLLED = ""  # --profiles without a folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exec",
         metavar="'COMMAND {keyword}'",
-        help="run at each detection, without a shell; {keyword}, {score}, {start} and {end} are "
-        "filled in",
+        help="run at each detection, without a shell; {keyword}, {score}, {start}, {end} and "
+        "{speaker} are filled in",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a detection")
     parser.add_argument(
@@ -53,6 +54,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         default="200MB",
         help="of all of them; the oldest near misses go first (default: %(default)s)",
+    )
+    who = parser.add_argument_group("who spoke (`kwspot enroll`); a convenience, no security")
+    who.add_argument(
+        "--profiles",
+        metavar="DIR",
+        nargs="?",
+        const=ENROLLED,
+        help="say whose voice it is, of those in the folder, or of those that are enrolled",
+    )
+    who.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="hear no other voice; can be repeated for several",
     )
     add_detector_arguments(parser)
     raw = parser.add_argument_group("raw PCM on stdin (--input -)")
@@ -87,6 +102,11 @@ def make_detector(args: argparse.Namespace) -> KeywordDetector:
     """Build the detector that the options ask for."""
     if args.threshold is not None and args.thresholds is not None:
         raise KwspotError("--threshold and --thresholds are given: choose one")
+    profiles = args.profiles
+    if profiles == ENROLLED:
+        from kwspot.voices import voices_folder  # few need it
+
+        profiles = voices_folder()
     return KeywordDetector(
         args.model,
         threshold=args.threshold,
@@ -94,6 +114,8 @@ def make_detector(args: argparse.Namespace) -> KeywordDetector:
         thresholds=args.thresholds,
         vad=args.vad,
         refractory=args.refractory,
+        profiles=profiles,
+        only=args.only,
     )
 
 
@@ -164,7 +186,10 @@ def _hits(
 
 
 def _line(hit: Detection) -> str:
-    return f"{hit.keyword:<12} {hit.start:8.2f} s to {hit.end:8.2f} s   score {hit.score:.2f}"
+    line = f"{hit.keyword:<12} {hit.start:8.2f} s to {hit.end:8.2f} s   score {hit.score:.2f}"
+    if hit.speaker_score is None:
+        return line
+    return f"{line}   {hit.speaker or 'unknown voice'} {hit.speaker_score:.2f}"
 
 
 def _keeper(

@@ -47,7 +47,7 @@ class Enrolment:
         self._before = np.zeros(info.receptive_field * info.front_end.hop, np.float32)
 
     def hear(self, name: str, samples: FloatArray) -> Utterance:
-        """Hear a clip, float32 (N,) at 16 kHz, and take the embedding of its best detection."""
+        """Hear a clip, float32 (N,) at 16 kHz, and take the embedding of its first detection."""
         start, end = speech_span(samples)
         speech = samples[start:end].astype(np.float64)
         level_db = 10 * np.log10(np.mean(np.square(speech)) + 1e-12)
@@ -58,10 +58,10 @@ class Enrolment:
         self._noted.clear()
         hits = list(self._detector.listen([self._before, samples]))
         heard = zip(hits, self._noted, strict=True)
-        found = [(hit.score, vector) for hit, vector in heard if hit.keyword == self._keyword]
+        found = [vector for hit, vector in heard if hit.keyword == self._keyword]
         if not found:
             return Utterance(name, None, f"{self._keyword!r} was not heard in it")
-        return Utterance(name, max(found, key=lambda scored: scored[0])[1])
+        return Utterance(name, found[0])
 
     def profile(self, utterances: Sequence[Utterance]) -> tuple[Profile, list[Utterance]]:
         """Return the profile of what agrees, and the utterances again, with faults where not.

@@ -28,3 +28,11 @@ def words(seconds: float, seed: int, silence: float = 0.0) -> FloatArray:
 def as_int16(samples: FloatArray) -> np.ndarray:
     """Quantise to int16."""
     return np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+
+
+def voice(bright: bool, seed: int, seconds: float = 0.8, level: float = 0.1) -> FloatArray:
+    """Make a steady sound of a dark or a bright voice; `level` is its RMS."""
+    samples = np.random.default_rng(seed).standard_normal(int(seconds * SAMPLE_RATE))
+    for _ in range(3):
+        samples = np.convolve(samples, [1, -0.9 if bright else 0.9], mode="same")
+    return (level * samples / samples.std()).astype(np.float32)

@@ -21,10 +21,13 @@ from kwspot.modelfile import (
     OperatingPoint,
     Provenance,
     State,
+    VoicePoint,
     dump_info,
 )
 
 CHANNELS, KERNEL = 4, 11
+TONES = 4  # of the speaker embedding, where there is one: how loud each quarter of the bands is
+VOICE = VoicePoint(threshold=0.95, false_accepts=0.05, false_rejects=0.1, speakers=20)
 INFO = ModelInfo(
     format=1,
     name="tiny",
@@ -58,15 +61,28 @@ def write_model(
     mels: int = 40,
     words: int = 1,
     seed: int = 7,
+    tells_voices: bool = False,
     **changes: object,
 ) -> Path:
-    """Write the model; `changes` replace fields of INFO, `metadata` the whole text (None: none)."""
+    """Write the model; `changes` replace fields of INFO, `metadata` the whole text (None: none).
+
+    With `tells_voices` it hears loud sound, and its embeddings tell dark voices from bright ones.
+    """
     rng = np.random.default_rng(seed)
     first = rng.normal(0, 0.25, (CHANNELS, mels, 8))
     first -= first.mean(axis=(1, 2), keepdims=True)  # deaf to level, as a good model is
     second = rng.normal(0, 0.1, (words, CHANNELS, KERNEL))
     second -= second.mean(axis=(1, 2), keepdims=True)
     weights = {"first": first, "second": second}
+    if tells_voices:
+        first, second = np.zeros_like(first), np.zeros_like(second)
+        first[0], second[:, 0] = 1 / first[0].size, 0.2 / KERNEL  # the mean of half a second
+        weights = {"first": first, "second": second}
+        quarters = np.repeat(np.eye(TONES), mels // TONES, axis=1) - 1 / TONES
+        weights["third"] = np.repeat(quarters[:, :, None], 8, axis=2)
+        points = {name: OperatingPoint(0.75, 1.0) for name in ("low", "medium", "high")}
+        loud = (Keyword("loud", points, seconds=0.5),)
+        changes = {"embedding": TONES, "voice": VOICE, "keywords": loud} | changes
     nodes = [
         helper.make_node("Unsqueeze", ["features", "front"], ["batch"]),
         helper.make_node("Transpose", ["batch"], ["x"], perm=[0, 2, 1]),
@@ -77,6 +93,12 @@ def write_model(
         helper.make_node("Squeeze", ["p", "front"], ["row"]),
         helper.make_node("Transpose", ["row"], ["posteriors"]),
     ]
+    if tells_voices:
+        nodes += [
+            helper.make_node("Conv", ["hidden_in", "third"], ["tones"], strides=[4]),
+            helper.make_node("Squeeze", ["tones", "front"], ["tones_row"]),
+            helper.make_node("Transpose", ["tones_row"], ["embedding"]),
+        ]
     constants = {
         "front": 0,
         "time": 2,
@@ -96,6 +118,7 @@ def write_model(
             _tensor("posteriors", (2, words)),
             _tensor("next_state_0", (1, mels, 4)),
             _tensor("next_state_1", (1, CHANNELS, KERNEL - 1)),
+            *([_tensor("embedding", (2, TONES))] if tells_voices else []),
         ],
         [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()]
         + [numpy_helper.from_array(np.array([v], np.int64), n) for n, v in constants.items()],

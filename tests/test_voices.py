@@ -1,0 +1,312 @@
+import json
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sound import voice
+from tiny import TONES, VOICE, refused, write_model
+
+from kwspot import Detection, KeywordDetector, ModelError, VoiceError, load_model
+from kwspot.enrolment import Enrolment
+from kwspot.features import FloatArray, LogMel
+from kwspot.loader import Model
+from kwspot.modelfile import ModelInfo, dump_info, parse_info
+from kwspot.voices import (
+    Profile,
+    delete_profile,
+    mean_voice,
+    profile_names,
+    read_profile,
+    unit,
+    voices_folder,
+    write_profile,
+)
+
+PAUSE = np.zeros(16_000, np.float32)
+# Dark, bright, dark; said so that each is one detection.
+STREAM = np.concatenate([part for b in (False, True, False) for part in (PAUSE, voice(b, 50))])
+STREAM = np.concatenate([STREAM, PAUSE])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load_model(
+        write_model(tmp_path_factory.mktemp("voice") / "voice.onnx", tells_voices=True)
+    )
+
+
+def profile_of(model: Model, bright: bool) -> Profile:
+    enrolment = Enrolment(model, "loud")
+    return enrolment.profile([enrolment.hear(str(s), voice(bright, s)) for s in range(3)])[0]
+
+
+@pytest.fixture(scope="module")
+def folder(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ana's voice is dark, Ben's is bright."""
+    folder = tmp_path_factory.mktemp("profiles") / "voices"
+    for name, bright in (("ana", False), ("ben", True)):
+        write_profile(profile_of(model, bright), name, folder)
+    return folder
+
+
+def sentence(error: pytest.ExceptionInfo[Exception]) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_detection_says_who_spoke(model: Model, folder: Path) -> None:
+    hits = KeywordDetector(model, profiles=folder).process(STREAM)
+    assert [hit.speaker for hit in hits] == ["ana", "ben", "ana"]
+    assert all(VOICE.threshold <= hit.speaker_score <= 1 for hit in hits)
+
+
+def test_without_profiles_detections_are_the_same_and_name_nobody(
+    model: Model, folder: Path
+) -> None:
+    plain = KeywordDetector(model).process(STREAM)
+    assert {(hit.speaker, hit.speaker_score) for hit in plain} == {(None, None)}
+    told = KeywordDetector(model, profiles=folder).process(STREAM)
+    assert [replace(hit, speaker=None, speaker_score=None) for hit in told] == plain
+
+
+def test_a_detector_without_profiles_asks_the_model_for_no_embedding(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(type(model), "step_and_embed")
+    assert len(KeywordDetector(model).process(STREAM)) == 3
+
+
+def test_only_wakes_for_these_voices(model: Model, folder: Path) -> None:
+    everyone = KeywordDetector(model, profiles=folder).process(STREAM)
+    for only in ("ana", ["ana"]):
+        assert KeywordDetector(model, profiles=folder, only=only).process(STREAM) == everyone[::2]
+    both = KeywordDetector(model, profiles=folder, only=["ben", "ana"])
+    assert both.process(STREAM) == everyone
+
+
+def test_an_unknown_voice_has_the_score_of_the_nearest(model: Model, tmp_path: Path) -> None:
+    write_profile(profile_of(model, bright=True), "ben", tmp_path)
+    dark = KeywordDetector(model, profiles=tmp_path).process(STREAM)[0]
+    assert dark.speaker is None
+    assert -1 <= dark.speaker_score < VOICE.threshold
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    cuts=st.lists(st.integers(0, len(STREAM)), max_size=20), vad=st.sampled_from(["off", "webrtc"])
+)
+def test_any_chunking_gives_the_same_speakers_to_the_bit(
+    model: Model, folder: Path, cuts: list[int], vad: str
+) -> None:
+    whole = KeywordDetector(model, profiles=folder, vad=vad).process(STREAM)
+    detector = KeywordDetector(model, profiles=folder, vad=vad)
+    hits: list[Detection] = []
+    for part in np.split(STREAM, sorted(cuts)):
+        hits += detector.process(part)
+    assert hits == whole
+
+
+def test_the_embedding_is_that_of_the_detections_output(model: Model) -> None:
+    detector, asked = KeywordDetector(model, vad="off"), []
+
+    def note(number: int, embedding: FloatArray) -> tuple[str, float]:
+        asked.append(embedding)
+        return "somebody", 0.5
+
+    detector.recognise(note)
+    (hit, *_) = detector.process(STREAM)
+    assert (hit.speaker, hit.speaker_score) == ("somebody", 0.5)
+    front_end, size = model.info.front_end, model.info.step_samples
+    log_mel, lead = LogMel(front_end), front_end.window - front_end.hop
+    stream, state, every = np.pad(STREAM, (lead, 0)), model.fresh_state(), []
+    for start in range(0, len(STREAM) - size, size):
+        features = log_mel(stream[start : start + lead + size])
+        _, embedding, state = model.step_and_embed(features, state)
+        every += list(embedding)
+    output = round(hit.end * 16_000) // model.info.output_samples - 1
+    np.testing.assert_array_equal(asked[0], every[output])
+
+
+def test_a_state_that_was_begun_without_embeddings_goes_on_with_them(model: Model) -> None:
+    features = np.random.default_rng(0).random((3, 8, 40), np.float32) * 10
+    state, embeddings = model.fresh_state(), []
+    for step in features:
+        posteriors, embedding, state = model.step_and_embed(step, state)
+        embeddings.append(embedding)
+    mixed = model.fresh_state()
+    for step in features[:2]:
+        _, mixed = model.step(step, mixed)
+    again, last, mixed = model.step_and_embed(features[2], mixed)
+    np.testing.assert_array_equal(last, embeddings[2])
+    np.testing.assert_array_equal(again, posteriors)
+    assert not np.array_equal(embeddings[0], embeddings[1]), "each step has an array of its own"
+
+
+def test_of_several_models_each_has_its_own_voices(
+    model: Model, folder: Path, tiny_path: Path, tmp_path: Path
+) -> None:
+    hits = KeywordDetector([tiny_path, model], profiles=folder, refractory=0).process(STREAM)
+    named = {(hit.keyword, hit.speaker) for hit in hits}
+    assert {("loud", "ana"), ("loud", "ben")} <= named
+    assert {speaker for keyword, speaker in named if keyword == "tiny"} <= {None}
+    with pytest.raises(
+        VoiceError, match=r"tiny.onnx knows no voice of ana, so that it would never"
+    ):
+        KeywordDetector([model, tiny_path], profiles=folder, only=["ana"])
+
+
+def test_a_profile_of_another_model_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "newer.onnx", tells_voices=True, name="newer")
+    with pytest.raises(
+        VoiceError, match=r"ana.json is .* the model file voice.onnx with .*, not .*newer.onnx with"
+    ) as error:
+        KeywordDetector(path, profiles=folder)
+    assert "enroll again" in sentence(error)
+
+
+def test_models_that_tell_no_voices_are_refused(
+    tiny_path: Path, folder: Path, tmp_path: Path
+) -> None:
+    silent = write_model(tmp_path / "silent.onnx", tells_voices=True, voice=None)
+    for path, reason in (
+        (tiny_path, "cannot tell voices apart"),
+        (silent, "no threshold for them"),
+    ):
+        for option in ({"profiles": folder}, {"only": ["ana"]}):
+            with pytest.raises(VoiceError, match=reason) as error:
+                KeywordDetector(path, **option)
+            assert path.name in sentence(error)
+
+
+def test_names_that_are_not_enrolled_are_refused(
+    model: Model, folder: Path, tmp_path: Path
+) -> None:
+    for place, option, reason in (
+        (folder, {"only": ["ana", "eve"]}, r"'eve' is not enrolled in .* \(but ana, ben\)"),
+        (tmp_path, {}, "nobody is enrolled"),
+        (tmp_path / "gone", {"only": "ana"}, "'ana' is not enrolled"),
+    ):
+        with pytest.raises(VoiceError, match=reason) as error:
+            KeywordDetector(model, profiles=place, **option)
+        assert "kwspot enroll" in sentence(error)
+    with pytest.raises(ValueError, match="only is empty"):
+        KeywordDetector(model, profiles=folder, only=[])
+
+
+def test_a_profile_is_readable_by_its_owner_alone(model: Model, folder: Path) -> None:
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [path.name for path in sorted(folder.iterdir())] == ["ana.json", "ben.json"]
+
+
+def test_a_profile_comes_back_as_it_was_written_and_can_be_deleted(
+    model: Model, tmp_path: Path
+) -> None:
+    profile = profile_of(model, bright=False)
+    for name in ("Ana Müller", "b-2"):
+        write_profile(profile, name, tmp_path)
+        assert read_profile(name, tmp_path) == profile
+    assert profile_names(tmp_path) == ["Ana Müller", "b-2"]
+    assert not delete_profile("b-2", tmp_path).exists()
+    assert profile_names(tmp_path) == ["Ana Müller"]
+    with pytest.raises(VoiceError, match="'b-2' is not enrolled"):
+        delete_profile("b-2", tmp_path)
+
+
+def test_a_write_that_fails_leaves_the_profile_that_was_there(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = profile_of(model, bright=False)
+    write_profile(first, "ana", tmp_path)
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(VoiceError, match=r"cannot write .*ana.json: No space left"):
+        write_profile(profile_of(model, bright=True), "ana", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["ana.json"]
+    assert read_profile("ana", tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../ana", "/etc/ana", "a/b", "a\\b", ".ana", "ana.json", "-ana", " ana", "ana ",
+     "a\nb", "a\0b", "a  b", "x" * 41],
+)  # fmt: skip
+def test_names_that_could_be_paths_are_refused(name: str, model: Model, tmp_path: Path) -> None:
+    profile = profile_of(model, bright=False)
+    for use in (
+        lambda: write_profile(profile, name, tmp_path),
+        lambda: read_profile(name, tmp_path),
+        lambda: delete_profile(name, tmp_path),
+    ):
+        with pytest.raises(VoiceError, match="is no name for a voice") as error:
+            use()
+        sentence(error)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("", "is no profile"),
+        ("[1]", "that this kwspot reads"),
+        ({"format": 2}, "that this kwspot reads"),
+        ({"colour": 3}, "unknown setting 'colour'"),
+        ({"threshold": 1.5}, "numbers that no voice has"),
+        ({"threshold": float("nan")}, "numbers that no voice has"),
+        ({"direction": [float("nan")] * TONES}, "numbers that no voice has"),
+        ({"direction": [0.0] * TONES}, "numbers that no voice has"),
+        ({"direction": ["a"]}, "'a' is no float"),
+        ({"direction": [1.0]}, "does not fit its model"),
+    ],
+)
+def test_a_file_that_holds_no_profile_is_refused(
+    change: object, reason: str, model: Model, folder: Path, tmp_path: Path
+) -> None:
+    values = json.loads((folder / "ana.json").read_text())
+    text = json.dumps(values | change) if isinstance(change, dict) else str(change)
+    (tmp_path / "ana.json").write_text(text)
+    with pytest.raises(VoiceError, match=reason) as error:
+        KeywordDetector(model, profiles=tmp_path)
+    assert "ana.json" in sentence(error)
+
+
+def test_profiles_are_kept_where_xdg_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert voices_folder() == tmp_path / "kwspot" / "voices"
+    monkeypatch.setenv("HOME", "/home/ana")
+    for relative in ("", "some/where"):
+        monkeypatch.setenv("XDG_DATA_HOME", relative)
+        assert voices_folder() == Path("/home/ana/.local/share/kwspot/voices")
+
+
+def test_the_mean_voice_counts_every_clip_alike() -> None:
+    loud, quiet = np.array([30.0, 0.0], np.float32), np.array([0.0, 0.1], np.float32)
+    np.testing.assert_allclose(mean_voice([loud, quiet]), [0.5**0.5, 0.5**0.5], rtol=1e-6)
+    assert np.linalg.norm(unit(loud)) == pytest.approx(1)
+    assert not unit(np.zeros(2, np.float32)).any()
+
+
+def test_metadata_tell_of_voices_and_files_without_still_load(model: Model) -> None:
+    info: ModelInfo = model.info
+    assert parse_info(dump_info(info), "here") == info
+    values = json.loads(dump_info(info))
+    del values["voice"]
+    assert parse_info(json.dumps(values), "here") == replace(info, voice=None)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"voice": replace(VOICE, threshold=1.2)}, {"voice": VOICE, "embedding": 0}]
+)
+def test_impossible_voices_are_refused(changes: dict[str, object], tmp_path: Path) -> None:
+    path = write_model(tmp_path / "odd.onnx", tells_voices=True, **changes)
+    assert "impossible voices" in refused(path)
+    assert issubclass(VoiceError, ValueError) and not issubclass(VoiceError, ModelError)

@@ -40,7 +40,7 @@ def test_json_is_one_object_a_detection(tiny_path: Path, recording: Path) -> Non
     assert (done.returncode, done.stderr) == (0, b"")
     hits = [json.loads(line) for line in done.stdout.splitlines()]
     assert hits == expected(tiny_path, recording) != []
-    assert list(hits[0]) == ["keyword", "score", "start", "end"]
+    assert list(hits[0]) == ["keyword", "score", "start", "end", "speaker", "speaker_score"]
 
 
 def test_raw_pcm_on_stdin_is_heard_like_the_file(tiny_path: Path, recording: Path) -> None:

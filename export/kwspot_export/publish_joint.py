@@ -1,6 +1,7 @@
 """From a fine-tuned net to a model file and its card: thresholds, metadata, export.
 
-Thresholds come from clips of role validation that the recipe's sound names, as recorded.
+Thresholds come from clips of role validation that the recipe's sound names, as recorded; that for
+voices from those that [speakers] names.
 """
 
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 from kwspot.calibration import BLOCK
 from kwspot.endpoints import speech_span
 from kwspot.features import SAMPLE_RATE
-from kwspot.manifest import read_manifests
-from kwspot.modelfile import FORMAT, Keyword, ModelInfo, Provenance
+from kwspot.manifest import read_manifests, spoken
+from kwspot.modelfile import FORMAT, Keyword, ModelInfo, Provenance, VoicePoint
 from kwspot_export.corpus import Corpus
 from kwspot_export.examples import BACKGROUND
 from kwspot_export.finetune import Finetuning
@@ -30,8 +31,10 @@ from kwspot_export.validation import (
     smoothed,
     string_together,
 )
+from kwspot_export.voice_threshold import fit_voices
 
 RELEASE_SECONDS = 1.0  # after a word's end in which it still counts as heard
+VOICE_SECONDS = 0.2  # after a word's end, when its voice is judged: about when it is detected
 
 
 def publish_joint(job: Finetuning, name: str, path: Path) -> ModelInfo:
@@ -67,6 +70,7 @@ def describe_joint(job: Finetuning, name: str, scores: dict[str, Score]) -> Mode
         decision=recipe.decision,
         front_end=recipe.front_end,
         embedding=recipe.speakers.size if recipe.speakers else 0,
+        voice=calibrate_voices(job),
     )
 
 
@@ -99,6 +103,39 @@ def calibrate(job: Finetuning) -> dict[str, Score]:
         hits = [_hit(job, corpus, i, number) for i in said]
         found[word] = Score({}, np.array(hits, np.float32), peaks, hours, len(peaks))
     return found
+
+
+@torch.no_grad()
+def calibrate_voices(job: Finetuning) -> VoicePoint | None:
+    """Fit the threshold for voices on clips of role validation by people the model never heard.
+
+    None for a recipe without [speakers], and where too few people say a word several times.
+    """
+    recipe, net = job.recipe, job.net.cpu().eval()
+    if recipe.speakers is None:
+        return None
+    heard = {clip.speaker for clip in job.clips}
+    clips = [
+        clip
+        for clip in read_manifests(job.data / name for name in recipe.sound.manifests)
+        if clip.role == "validation"
+        and clip.name.startswith(recipe.speakers.clips)
+        and clip.speaker not in heard | {""}
+        and clip.text
+    ]
+    if not clips:
+        return None
+    corpus = Corpus.open(clips, job.cache)
+    embeddings = []
+    for number in range(len(clips)):
+        samples = corpus.audio(number)
+        end = speech_span(samples)[1] + round(VOICE_SECONDS * SAMPLE_RATE)
+        stream = np.pad(samples[:end], (SAMPLE_RATE, max(0, end - len(samples))))
+        features = features_of(stream, recipe.front_end)
+        outputs = in_pieces(lambda x: net.outputs(x)[1][0], features, net.receptive_field)
+        embeddings.append(outputs[-1])
+    texts = [spoken(clip.text) for clip in clips]
+    return fit_voices(np.stack(embeddings), [clip.speaker for clip in clips], texts)
 
 
 def _scores(job: Finetuning, samples: np.ndarray) -> np.ndarray:
@@ -139,7 +176,8 @@ def _card(job: Finetuning, info: ModelInfo, scores: dict[str, Score], difference
     stream = next(iter(scores.values())).recorded * BLOCK / 3600
     speakers = (
         f"It also puts out a speaker embedding of {info.embedding} values each "
-        f"{1000 * info.output_samples // SAMPLE_RATE} ms: convenience, not security.\n"
+        f"{1000 * info.output_samples // SAMPLE_RATE} ms: convenience, not security. "
+        f"{_voices(info.voice)}\n"
         if info.embedding
         else ""
     )
@@ -171,3 +209,13 @@ validation clips that say the word, as recorded.
 |---|---|---|---|
 {points}
 """
+
+
+def _voices(point: VoicePoint | None) -> str:
+    if point is None:
+        return "Too few validation speakers say a word several times, so that it has no threshold."
+    return (
+        f"From a cosine of {point.threshold:.4f} to the mean of five clips on it is that voice: "
+        f"{point.false_accepts:.1%} of the same words by others are accepted, and "
+        f"{point.false_rejects:.1%} of the own rejected ({point.speakers} validation speakers)."
+    )

@@ -3,16 +3,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from kwspot_export.distill_recipe import FinetuneRecipe, read_finetune_recipe
 from kwspot_export.encoder_file import EncoderFileError, begin_encoder, save_encoder
 from kwspot_export.encoders import build_encoder
 from kwspot_export.examples import SILENCE, UNKNOWN
 from kwspot_export.finetune import Finetuning
-from kwspot_export.publish_joint import calibrate
+from kwspot_export.publish_joint import calibrate, calibrate_voices
 from kwspot_export.recipe import RecipeError, Student
 from kwspot_export.train import Run
-from toy import assert_one_sentence
+from toy import assert_one_sentence, clip, glide, write_manifest
 from toy_distill import finetune_text
 
 from kwspot.cli import main
@@ -86,6 +87,30 @@ def test_tasks_take_turns(finetuning: FinetuneRecipe, data: Path, tmp_path: Path
         assert len(steps) == 10 * len(names)
         first = (tmp_path / folder / "metrics.jsonl").read_text().splitlines()[0]
         assert all((f'"{name}"' in first) == (name in names) for name in ("keywords", "speakers"))
+
+
+def test_the_threshold_for_voices_is_that_of_people_who_were_not_trained_on(
+    finetuning: FinetuneRecipe, data: Path, tmp_path: Path
+) -> None:
+    rng, rows = np.random.default_rng(0), []
+    said = [(f"v{i}", "red") for i in range(6) for _ in range(4)] + [("w1", "red")] * 4
+    for number, (speaker, text) in enumerate(said):
+        samples = clip(rng, glide(rng, 0.4, 300 + 200 * int(speaker[1:]), 900))
+        path = tmp_path / f"voices-{number}.flac"
+        soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
+        seconds = f"{len(samples) / SAMPLE_RATE:.3f}"
+        rows.append((str(path), seconds, text, speaker, "validation", "toy-speech"))
+    manifest = tmp_path / "voices.csv"
+    write_manifest(manifest, rows)
+    without = start(finetuning, data, tmp_path / "run")
+    assert calibrate_voices(without) is None
+    manifests = (*finetuning.sound.manifests, str(manifest))
+    sound = replace(finetuning.sound, manifests=manifests)
+    speakers = replace(finetuning.speakers, clips=("wake/", "other/", str(tmp_path)))
+    recipe = replace(finetuning, sound=sound, speakers=speakers)
+    point = calibrate_voices(start(recipe, data, tmp_path / "run"))
+    assert point is not None and point.speakers == 6, "w1 is among the voices for training"
+    assert calibrate_voices(start(replace(recipe, speakers=None), data, tmp_path / "run")) is None
 
 
 @pytest.mark.parametrize(

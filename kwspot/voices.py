@@ -7,8 +7,9 @@ detection -> speaker embedding (E,) -> cosine to each profile -> the nearest abo
 A model that was trained for it puts out an embedding beside its posteriors, each computed from the
 mean of the last second: at a detection, that of the keyword. Training and `benchmarks/distillation`
 read it at one output, too. A mean over all outputs since the keyword began would hear a second from
-before it. Telling voices apart is a convenience, no security: a recording passes, and so does a
-voice alike.
+before it: with a student of that study, two clips of «alexa» then have an equal error rate of 43 %
+instead of 36. Telling voices apart is a convenience, no security: a recording passes, and so does
+a voice alike.
 """
 
 import dataclasses

@@ -54,18 +54,20 @@ def write_model(
     kind: int = FLOAT,
     after: tuple[float, int] = (0.1, -128),
     metadata: str | None = "",
+    embed: bool = False,
     **changes: object,
 ) -> Path:
     """Write a graph that remembers: next state = state + features; posteriors = sigmoid(state).
 
     `after` is scale and zero point of the state that leaves, `changes` replace fields of REMEMBER.
+    With `embed` the state's first column is an embedding.
     """
     graph, model = schema.SubGraphT(), schema.ModelT()
     graph.tensors = [
         tensor("features", (8, 40), kind, SCALES["features"]),
         tensor("state", (8, 40), kind, SCALES["state"]),
         tensor("next_state", (8, 40), kind, after),
-        tensor("first", (8, 1), kind, SCALES["inside"]),
+        tensor("embedding" if embed else "first", (8, 1), kind, SCALES["inside"]),
         tensor("posteriors", (8, 1), kind, SCALES["posteriors"]),
         tensor("begin", (2,), schema.TensorType.INT32, (0, 0)),
         tensor("size", (2,), schema.TensorType.INT32, (0, 0)),
@@ -93,7 +95,8 @@ def write_model(
         schema.AddOptionsT(),
     )
     graph.operators = [add, operator(1, [1, 5, 6], [3]), operator(2, [3], [4])]
-    graph.inputs, graph.outputs = [0, 1], [4, 2]
+    graph.inputs, graph.outputs = [0, 1], [4, 2, *([3] if embed else [])]
+    changes = {"embedding": int(embed)} | changes
     model.version, model.subgraphs = 3, [graph]
     if metadata is not None:
         text, entry = schema.BufferT(), schema.MetadataT()
@@ -109,6 +112,19 @@ def write_model(
 
 def ones(value: float) -> np.ndarray:
     return np.full((8, 40), value, np.float32)
+
+
+@pytest.mark.parametrize("kind", [FLOAT, INT8])
+def test_an_embedding_is_read_where_it_is_asked_for(kind: int, tmp_path: Path) -> None:
+    model = TfliteModel(write_model(tmp_path / "m.tflite", kind, embed=True))
+    _, state = model.step(ones(1.5), model.fresh_state())
+    plain, _ = model.step(ones(0), state)
+    posteriors, embedding, after = model.step_and_embed(ones(0.25), state)
+    np.testing.assert_array_equal(posteriors, plain)
+    assert embedding.shape == (8, 1)
+    np.testing.assert_allclose(embedding, 1.5, rtol=1e-6)
+    _, embedding, _ = model.step_and_embed(ones(0), after)
+    np.testing.assert_allclose(embedding, 1.75, atol=0.051)  # half a step of 0.1
 
 
 def test_a_float_model_takes_features_and_state_and_returns_both(tmp_path: Path) -> None:

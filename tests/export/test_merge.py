@@ -16,6 +16,7 @@ from kwspot_export.parity import ParityError
 from kwspot_export.student import FrameNet
 from onnx import numpy_helper
 from sound import words
+from tiny import VOICE
 from torch import nn
 from toy import Exported, assert_one_sentence, describe, random_transformer
 
@@ -65,7 +66,9 @@ def pooled(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         torch.manual_seed(embedding)
         net = JointNet(encoder, PooledHeads(encoder.width, len(labels) + 1, embedding, 1)).eval()
         paths.append(folder / f"{labels[0]}.onnx")
-        export_onnx(net, replace(describe(net, labels, embedding), name=labels[0]), paths[-1])
+        voice = VOICE if embedding else None
+        info = replace(describe(net, labels, embedding), name=labels[0], voice=voice)
+        export_onnx(net, info, paths[-1])
     return paths
 
 
@@ -136,7 +139,7 @@ def test_pooled_heads_on_a_transformer_merge_and_keep_the_voice(
 ) -> None:
     info, difference = merge(pooled, tmp_path / "all.onnx")
     assert difference <= PARITY_TOLERANCE
-    assert info.embedding == 6
+    assert (info.embedding, info.voice) == (6, VOICE)
     assert list(KeywordDetector(tmp_path / "all.onnx").thresholds) == ["a", "b", "c"]
 
 

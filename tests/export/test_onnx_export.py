@@ -146,8 +146,10 @@ def test_a_joint_net_is_exported_with_all_its_outputs(joint: Exported) -> None:
     for step in features[0].split(FRAMES_PER_STEP):
         feed = {"features": step.numpy()}
         feed |= {s.input: values for s, values in zip(model.info.states, state, strict=True)}
-        embeddings += session.run(["embedding"], feed)
-        scores, state = model.step(step.numpy(), state)
+        expected = session.run(["embedding"], feed)[0]
+        scores, found, state = model.step_and_embed(step.numpy(), state)
+        np.testing.assert_array_equal(found, expected)
+        embeddings.append(found)
         posteriors.append(scores)
     with torch.no_grad():
         logits, embedding = joint.net(features)
@@ -210,6 +212,6 @@ def test_info_tells_of_the_speaker_embedding(
     joint: Exported, exported: Exported, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["info", str(joint.path)]) == 0
-    assert "speaker embedding of 3 numbers" in capsys.readouterr().out
+    assert "speaker embedding of 3 numbers, but no threshold" in capsys.readouterr().out
     assert main(["info", str(exported.path)]) == 0
-    assert "embedding" not in capsys.readouterr().out
+    assert "not told apart\n" in capsys.readouterr().out

@@ -29,6 +29,17 @@ def test_values_are_filled_into_words_and_no_shell_sees_them(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("speaker", ["ana", None])
+def test_the_speaker_is_filled_in_where_there_is_one(
+    speaker: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Action(WRITE + " out '<{speaker}>'")
+    run(Detection("hey", 0.9, 1.0, 1.5, speaker))
+    run.wait()
+    assert (tmp_path / "out").read_text() == f"['<{speaker or ''}>']"
+
+
 @pytest.mark.parametrize("command", ["", "no-such-program {keyword}", "'half", "~/x"])
 def test_a_command_that_cannot_be_run_is_refused_at_the_start(command: str) -> None:
     with pytest.raises(KwspotError, match=r"there is no program|cannot be read"):

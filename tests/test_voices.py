@@ -1,6 +1,8 @@
+import gc
 import json
 import os
 import stat
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,6 +147,24 @@ def test_a_state_that_was_begun_without_embeddings_goes_on_with_them(model: Mode
     np.testing.assert_array_equal(last, embeddings[2])
     np.testing.assert_array_equal(again, posteriors)
     assert not np.array_equal(embeddings[0], embeddings[1]), "each step has an array of its own"
+
+
+def test_nothing_that_a_step_with_voices_allocates_stays(model: Model, folder: Path) -> None:
+    detector = KeywordDetector(model, profiles=folder, vad="off")
+    steps = STREAM[: 60 * 1280].reshape(-1, 1280)
+
+    def hear() -> int:
+        for step in steps:
+            detector.process(step)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        held = [hear() for _ in range(8)]
+    finally:
+        tracemalloc.stop()
+    assert min(np.diff(held)) < len(steps)  # bytes: what leaks grows in every pass
 
 
 def test_of_several_models_each_has_its_own_voices(

@@ -35,6 +35,8 @@ class Data:
     # Licence of each manifest source that is trained on; goes into the model's card.
     licences: dict[str, str]
     confusables: tuple[str, ...] = ()
+    # Speech that babble is mixed from.
+    babble: tuple[str, ...] = ("speech/",)
     validation_negatives: tuple[str, ...] = ()
     # Every nth speaker of the real positives is kept for validation; 0 keeps none.
     hold_out_every: int = 4

@@ -319,21 +319,24 @@ def _split(clips: list[Clip], recipe: Recipe) -> Split:
     negative_prefixes = tuple(group.prefix for group in data.negatives)
     trained_on = (*negative_prefixes, *data.confusables, *data.noises, *data.rooms)
     ignored = {spoken(text) for text in data.ignored_texts}
-    held_out = _held_out_speakers(clips, keyword_prefixes, data.hold_out_every)
+    speakers = _held_out_speakers(clips, keyword_prefixes, data.hold_out_every)
+    held_out = set(data.held_out)
     train, positives, validation, validation_positives, validation_negatives = (
         [] for _ in range(5)
     )
     for i, clip in enumerate(clips):
-        aside = clip.role == "validation" or clip.speaker in held_out
+        aside = clip.role == "validation" or clip.speaker in speakers or clip.name in held_out
         if spoken(clip.text) in ignored:
             continue
         if clip.mentions(recipe.keyword):
             if clip.name.startswith(keyword_prefixes):
                 (validation_positives if aside else positives).append(i)
             continue
-        (validation if aside else train).append(i)
+        excluded = clip.name.startswith(data.excluded)
+        if not excluded:
+            (validation if aside else train).append(i)
         # What is never trained on for its licence may still tell how often a model is fooled.
-        usable = aside or not clip.name.startswith(trained_on)
+        usable = aside or excluded or not clip.name.startswith(trained_on)
         if usable and clip.name.startswith(data.validation_negatives):
             validation_negatives.append(i)
     parts = {

@@ -46,6 +46,7 @@ def estimate(
 def peak_memory(workers: int) -> float:
     """Return the most memory that this process and its children held at once at most, in GB."""
     own, child = (
-        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     return (own + workers * child) * 1024 / 1e9  # as if all children were the largest one

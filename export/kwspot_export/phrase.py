@@ -41,7 +41,7 @@ def read_phrase(text: str, say: str | None = None) -> Phrase:
     Raises SpeechError for a text without a word.
     """
     if not re.search(r"\w", text):
-        raise SpeechError("the phrase is empty: give the words to listen for, as \"hey jarvis\"")
+        raise SpeechError('the phrase is empty: give the words to listen for, as "hey jarvis"')
     if say is not None and not re.search(r"\w", say):
         raise SpeechError(f"there is nothing to say in {say!r}: spell it as it sounds, or give IPA")
     if re.search(r"\d", text) and say is None:

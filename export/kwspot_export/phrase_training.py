@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kwspot.features import SAMPLE_RATE
 from kwspot.manifest import Clip, read_manifest, read_manifests, spoken
 from kwspot.sources import AudioFile
 from kwspot_export.engines import SpeechError, open_engine
@@ -45,11 +46,12 @@ from kwspot_export.recordings import (
     find_recordings,
     take,
 )
-from kwspot_export.synthesis import Line, synthesise
+from kwspot_export.synthesis import MANIFEST, Line, synthesise
 from kwspot_export.train import Progress, Run
 
 log = logging.getLogger(__name__)
 
+CLIP_BYTES, RUN_BYTES = 50_000, 5_000_000
 PART_CLIPS = 3  # times those of a neighbour: «hey» alone is heard more often than any of them
 
 
@@ -84,7 +86,8 @@ class PhraseTraining:
         ]
         self.size = size_of(self.encoder)
         self.found = [
-            one for given in settings.recordings
+            one
+            for given in settings.recordings
             for one in find_recordings(Path(given), self.phrase.label)
         ]
         # With nothing but the data: what they lack is found before the work.
@@ -92,21 +95,42 @@ class PhraseTraining:
         claim(folder, settings)
         self.screened: list[Recording] = []
 
+    @property
+    def words(self) -> str:
+        """Return the phrase as words, to look for what sounds like them; empty for IPA alone."""
+        label = self.phrase.label if self.settings.say else ""
+        return self.phrase.said if self.phrase.spelled else label
+
     @cached_property
     def lines(self) -> list[Line]:
         """What voices will say."""
         effort, said = self.settings.effort, self.phrase.said
         near: list[str] = []
-        words = said if self.phrase.spelled else self.phrase.label
-        if missing_package() is None and effort.neighbours:
-            near = neighbours(words, effort.neighbours)
+        if self.words and missing_package() is None:
+            near = neighbours(self.words, effort.neighbours)
         pieces = parts(self.phrase)
-        near = [text for text in near if text not in pieces and spoken(text) != spoken(words)]
+        near = [text for text in near if text not in pieces and text != self.phrase.label]
         return [
             Line(said, effort.clips, "tts"),
             *(Line(text, PART_CLIPS * effort.each, "near") for text in pieces),
             *(Line(text, effort.each, "near") for text in near),
         ]
+
+    def unsaid(self) -> int:
+        """Count the clips that voices have still to say."""
+        manifest = Path(self.settings.spoken) / MANIFEST
+        said = len(self._spoken()) if manifest.exists() else 0
+        return max(0, sum(line.clips for line in self.lines) - said)
+
+    def bytes_needed(self) -> float:
+        """Return about how much the run will write that is not there yet."""
+        seconds = sum(clip.seconds for clip in self.clips)
+        decoded = 0 if any(self.cache.glob("*.i16")) else seconds * SAMPLE_RATE * 2
+        return decoded + self.unsaid() * 2 * CLIP_BYTES + self.settings.effort.seeds * RUN_BYTES
+
+    def engines(self) -> list[str]:
+        """Name the engines that speak."""
+        return [Path(voice).name for voice in self.settings.voices]
 
     def try_voices(self) -> float:
         """Say the phrase once with every engine; return the CPU seconds of a clip.
@@ -231,7 +255,7 @@ class PhraseTraining:
 
     def _spoken(self) -> list[Clip]:
         """Return the clips of voices, those of the phrase by the phrase's own name."""
-        clips = read_manifest(Path(self.settings.spoken) / "manifest.csv")
+        clips = read_manifest(Path(self.settings.spoken) / MANIFEST)
         wanted = {spoken(line.text) for line in self.lines}
         label, said = self.phrase.label, spoken(self.phrase.said)
         return [
@@ -245,5 +269,5 @@ class PhraseTraining:
     def _recorded(self) -> list[Clip]:
         if not self.found:
             return []
-        clips = read_manifest(self.folder / "recordings" / "manifest.csv")
+        clips = read_manifest(self.folder / "recordings" / MANIFEST)
         return [replace(clip, name=f"recordings:{clip.name}") for clip in clips]

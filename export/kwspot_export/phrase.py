@@ -1,4 +1,4 @@
-"""A phrase to listen for: what it is called, what voices are told to say, and what speaks against it.
+"""A phrase to listen for: its name, what voices are told to say, and what speaks against it.
 
 ```
 "hey jarvis" -> label «hey jarvis», said "hey jarvis"
@@ -75,7 +75,7 @@ def doubts(phrase: Phrase) -> list[str]:
 
 
 def parts(phrase: Phrase) -> list[str]:
-    """Return what is not yet the phrase: its beginnings, its ends, each word, the first one twice."""
+    """Return what is not the phrase: its beginnings and ends, each word, the first one twice."""
     words = spoken(phrase.said).split() if phrase.spelled else []
     cuts = range(1, len(words))
     found = [words[:cut] for cut in cuts] + [words[cut:] for cut in cuts]

@@ -67,8 +67,9 @@ def compose_recipe(
     """
     heard = [clip for clip in clips if clip.role != "test"]
     begins = f" {phrase.label}"
-    ignored = {spoken(c.text) for c in heard if begins in f" {spoken(c.text)}"}
-    kept = [clip for clip in heard if spoken(clip.text) not in ignored]
+    kept = [clip for clip in heard if begins not in f" {spoken(clip.text)}"]
+    # What mentions the phrase has no part anyway; «computers» has none in «computer».
+    ignored = {spoken(clip.text) for clip in heard} - {spoken(clip.text) for clip in kept}
     for clip in kept:
         if "/" not in clip.name:
             raise TrainingError(
@@ -104,7 +105,7 @@ def compose_recipe(
         hold_out_every=0,  # voices have roles, and few people record themselves
         held_out=(*_held_out(noises), *_held_out(others)),
         excluded=exclude,
-        ignored_texts=tuple(sorted(ignored)),
+        ignored_texts=tuple(sorted(ignored - {phrase.label})),
     )
     schedule = Schedule(
         steps=steps,

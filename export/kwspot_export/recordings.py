@@ -144,7 +144,8 @@ def take(found: Sequence[Recording], label: str, judge: Judge, folder: Path) -> 
         try:
             samples = np.concatenate(list(AudioFile(one.path)))
         except AudioError as error:
-            judged.append(Recording(one.path, one.text, str(error)))
+            reason = str(error).removeprefix(str(one.path)).lstrip(": ")
+            judged.append(Recording(one.path, one.text, reason))
             continue
         reason = judge.reason_against(samples) if one.text == label else ""
         judged.append(Recording(one.path, one.text, reason))

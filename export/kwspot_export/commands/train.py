@@ -1,7 +1,7 @@
 """Train a keyword model, from a phrase alone or from a recipe; interrupted, it resumes.
 
-PHRASE is said by synthetic voices, with what sounds like it; DIR holds other speech and noises. With
---recipe, the recordings in DIR are all there is, and the recipe says which part each plays.
+PHRASE is said by synthetic voices, with what sounds like it; DIR holds other speech and noises.
+With --recipe, the recordings in DIR are all there is, and the recipe says which part each plays.
 """
 
 import argparse

@@ -77,6 +77,7 @@ def train_phrase(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace) -> tuple["Settings", Path]:
     """Return what is asked for and the folder of the run."""
     import kwspot.models
+
     from kwspot_export.effort import DEFAULT, QUICK
     from kwspot_export.phrase import read_phrase
     from kwspot_export.phrase_recipe import find_manifests

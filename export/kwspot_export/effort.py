@@ -6,26 +6,32 @@ from dataclasses import dataclass
 
 # CPU seconds, measured on one core of a virtual Intel Xeon at 2.8 GHz.
 STEP = 1.0  # of a step of 128 windows, composing them included
-MINING = 60.0  # of an hour of other speech, each time hard negatives are looked for
-SCORING = 12.0  # of an hour of validation streams, each time
-DECODING = 8.0  # of an hour of recordings, once for all phrases
-STARTING = 60.0  # of drawing babble, of composing validation streams, of exporting
-MINED, SCORED = 2, 10  # times a seed
+MINING = 12.0  # of an hour of other speech, each time hard negatives are looked for
+SCORING = 2.0  # of an hour of validation streams, each time
+COMPOSING = 11.0  # of an hour of validation streams, once
+DECODING = 6.0  # of an hour of recordings, once for all phrases
+STARTING = 20.0  # of each seed, mostly babble
+ENDING = 60.0  # of exporting, of the report
+SCORED = 6  # times a seed
 
 
 @dataclass(frozen=True)
 class Effort:
-    """`clips` of the phrase, `each` of every neighbour, three times as many of its parts."""
+    """`clips` of the phrase, `each` of every neighbour, three times as many of its parts.
+
+    Hard negatives are looked for `minings` times a seed.
+    """
 
     clips: int
     neighbours: int
     each: int
     steps: int
     seeds: int
+    minings: int
 
 
-DEFAULT = Effort(clips=900, neighbours=60, each=5, steps=1000, seeds=2)
-QUICK = Effort(clips=250, neighbours=30, each=3, steps=300, seeds=1)
+DEFAULT = Effort(clips=900, neighbours=60, each=5, steps=1000, seeds=2, minings=2)
+QUICK = Effort(clips=200, neighbours=30, each=3, steps=250, seeds=1, minings=1)
 
 
 def estimate(
@@ -33,14 +39,15 @@ def estimate(
 ) -> float:
     """Return the minutes that a run takes on this machine, if nothing else runs.
 
-    `clips` are still to be said, `clip_seconds` CPU time each; `hours` are those of the data, and
-    `held_out` those of them that validate.
+    `clips` are still to be said, `clip_seconds` CPU time each; `hours` of the data are trained on
+    and `held_out` validate. Voices and batches are shared out over the cores, the rest is not.
     """
     cores = max(1, min(workers, len(os.sched_getaffinity(0))))
     validated = 4 * held_out  # once as recorded, three times worsened
-    seed = effort.steps * STEP + MINED * MINING * hours + SCORED * SCORING * validated
-    cpu = clips * clip_seconds + effort.seeds * seed + DECODING * hours + STARTING
-    return cpu / cores / 60
+    shared = clips * clip_seconds + effort.seeds * effort.steps * STEP
+    seed = STARTING + effort.minings * MINING * hours + SCORED * SCORING * validated
+    once = DECODING * (hours + held_out) + COMPOSING * validated + ENDING
+    return (shared / cores + once + effort.seeds * seed) / 60
 
 
 def peak_memory(workers: int) -> float:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kwspot.manifest import Clip, spoken
+from kwspot_export.effort import Effort
 from kwspot_export.encoder_file import load_encoder
 from kwspot_export.loop import TrainingError
 from kwspot_export.phrase import Phrase
@@ -28,6 +29,7 @@ RECORDED_SHARE = 0.35  # of the positives, if there are recordings
 TAKEN_FOR_SHARE = 0.10  # of the negatives: what once was a false alarm
 HELD_OUT_EVERY = 5  # speakers, where no clip of a kind has role validation
 RATE = 1e-3  # from the distilled encoder; scratch likes twice as much
+MINE_AT = 0.25, 0.5  # shares of the steps
 UNSTATED = "not stated"
 
 
@@ -59,7 +61,7 @@ def compose_recipe(
     exclude: tuple[str, ...],
     licences: dict[str, str],
     size: Student | Transformer,
-    steps: int,
+    effort: Effort,
 ) -> Recipe:
     """Give every clip of a data folder its part; `own` are the clips made or recorded for a phrase.
 
@@ -107,12 +109,13 @@ def compose_recipe(
         excluded=exclude,
         ignored_texts=tuple(sorted(ignored - {phrase.label})),
     )
+    steps = effort.steps
     schedule = Schedule(
         steps=steps,
         learning_rate=RATE,
         warm_up=min(100, steps // 5),
-        mine_at=(0.25, 0.6),
-        validate_every=max(1, steps // 8),
+        mine_at=MINE_AT[-effort.minings :],
+        validate_every=max(1, steps // 5),
         average_decay=1 - 2 / steps,
     )
     return Recipe(name, phrase.label, UNSTATED, 1, data, size, schedule)

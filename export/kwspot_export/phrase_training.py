@@ -188,7 +188,7 @@ class PhraseTraining:
             self.settings.exclude,
             licences,
             self.size,
-            self.settings.effort.steps,
+            self.settings.effort,
         )
 
     def learn(

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from kwspot_export.effort import DEFAULT
 from kwspot_export.loop import TrainingError
 from kwspot_export.phrase import read_phrase
 from kwspot_export.phrase_recipe import compose_recipe, find_manifests
@@ -38,7 +39,7 @@ def compose(clips: Sequence[Clip] = DATA, own: Sequence[Clip] = (), exclude: str
         (exclude,) if exclude else (),
         {"r": "its speaker's"},
         Student(),
-        400,
+        DEFAULT,
     )
 
 

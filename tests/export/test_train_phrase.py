@@ -46,7 +46,7 @@ with wave.open(out := io.BytesIO(), "wb") as file:
     file.writeframes(struct.pack(f"<{{len(samples)}}h", *samples))
 sys.stdout.buffer.write(out.getvalue())
 """
-TINY = Effort(clips=12, neighbours=2, each=1, steps=8, seeds=2)
+TINY = Effort(clips=12, neighbours=2, each=1, steps=8, seeds=2, minings=1)
 
 
 @pytest.fixture(autouse=True)

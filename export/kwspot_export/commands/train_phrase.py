@@ -135,14 +135,14 @@ def _tell_plan(job: "PhraseTraining") -> None:
 
     effort = job.settings.effort
     clips = sum(line.clips for line in job.lines)
-    hours = sum(clip.seconds for clip in job.clips) / 3600
+    whole = sum(clip.seconds for clip in job.clips) / 3600
     held_out = sum(clip.seconds for clip in job.clips if clip.role == "validation") / 3600
     seconds = job.try_voices()
-    minutes = estimate(effort, job.unsaid(), seconds, hours, held_out, job.workers)
+    minutes = estimate(effort, job.unsaid(), seconds, whole - held_out, held_out, job.workers)
     _say(
         f"«{job.phrase.label}»: {effort.clips} clips by {' and '.join(job.engines())}, "
         f"{clips - effort.clips} of {len(job.lines) - 1} phrases that sound like it or are part of "
-        f"it, {len(job.found)} recordings, {hours:.1f} h of other sound; {effort.seeds} "
+        f"it, {len(job.found)} recordings, {whole:.1f} h of other sound; {effort.seeds} "
         f"seed{'s' * (effort.seeds > 1)} of {effort.steps} steps"
     )
     if package := missing_package():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from kwspot_export import effort, phrase, phrase_training
+from kwspot_export import effort, phrase, phrase_training, pronunciation
 from kwspot_export.commands import train_phrase
 from kwspot_export.effort import Effort, estimate, peak_memory
 from kwspot_export.encoder_file import save_encoder
@@ -55,7 +55,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     program.write_text(PROGRAM.format(python=sys.executable))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    for module in (phrase, phrase_training):
+    for module in (phrase, phrase_training, pronunciation):
         monkeypatch.setattr(module, "missing_package", lambda: "panphon")
     monkeypatch.setattr(effort, "QUICK", TINY)
 

@@ -1,8 +1,8 @@
 """kwspot as a Wyoming wake-word service, for Home Assistant and its satellites.
 
 ```
-client 1 -> read_event -> _Stream: Converter -> KeywordDetectors -> detection | not-detected | error
-client 2 -> read_event -> _Stream: the same, over the same loaded models
+client 1 -> read_event -> Stream: Converter -> KeywordDetectors -> detection | not-detected | error
+client 2 -> read_event -> Stream: the same, over the same loaded models
 ```
 
 A client's next event is read when the last one has been heard, so what waits lies in the socket of
@@ -14,84 +14,31 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-import numpy as np
-import numpy.typing as npt
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event, Eventable, async_write_event
-from wyoming.info import Attribution, Describe, Info, WakeModel, WakeProgram
+from wyoming.info import Describe
 from wyoming.ping import Ping, Pong
 from wyoming.wake import Detect, Detection, NotDetected
 
-from kwspot.convert import Converter
 from kwspot.detector import Detection as Hit
-from kwspot.detector import KeywordDetector
 from kwspot.errors import AudioError, KwspotError
-from kwspot.model import Model
 from kwspot.wyoming_reader import MAX_HEADER, ProtocolError, read_event
+from kwspot.wyoming_stream import BadEvent, Format, Service, Stream
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-WIDTHS = {1: "u1", 2: "<i2", 4: "<i4"}  # dtype by bytes a sample; 8 bits are unsigned as in WAV
 WRITE_SECONDS = 10.0  # wall clock; who has not read a few hundred bytes by then is gone
 PART_SECONDS = 1.0  # wall clock, for who is refused to read why
 KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 8}  # seconds, seconds, tries
-
-
-@dataclass(frozen=True)
-class Service:
-    """What is served: models, the detector that each client gets of one, and limits."""
-
-    models: tuple[Model, ...]
-    make_detector: Callable[[Model], KeywordDetector]
-    version: str
-    languages: tuple[str, ...] = ("en",)
-    max_clients: int = 16
-
-    def __post_init__(self) -> None:
-        names = [keyword.label for model in self.models for keyword in model.info.keywords]
-        for name in names:
-            if names.count(name) > 1:
-                raise KwspotError(f"two of the models hear {name!r}: serve one of them")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The keywords that clients may ask for: in Wyoming's words, the names of models."""
-        return tuple(k.label for model in self.models for k in model.info.keywords)
-
-    def info(self) -> Info:
-        """Return the answer to `describe`."""
-        models = [
-            WakeModel(
-                name=keyword.label,
-                description=keyword.label,
-                attribution=Attribution(f"{model.info.name}, {model.info.provenance.licence}", ""),
-                installed=True,
-                version=self.version,
-                languages=list(self.languages),
-                phrase=keyword.label,
-            )
-            for model in self.models
-            for keyword in model.info.keywords
-        ]
-        program = WakeProgram(
-            name="kwspot",
-            description="Wake words on the device",
-            attribution=Attribution("kwspot", ""),
-            installed=True,
-            version=self.version,
-            models=models,
-        )
-        return Info(wake=[program])
 
 
 class WyomingServer:
@@ -199,7 +146,7 @@ class _Client:
         self._threads = threads
         self._writer = writer
         self._names = service.names
-        self._stream: _Stream | None = None
+        self._stream: Stream | None = None
         self._stamp: int | None = None  # milliseconds by the client's clock, of its latest chunk
 
     async def handle(self, event: Event) -> None:
@@ -208,7 +155,7 @@ class _Client:
             if AudioChunk.is_type(event.type):
                 await self._hear(event)
             elif AudioStart.is_type(event.type):
-                self._stream = await self._opened(_Format.of(event))
+                self._stream = await self._opened(Format.of(event))
             elif AudioStop.is_type(event.type):
                 await self._finish()
             elif Detect.is_type(event.type):
@@ -219,7 +166,7 @@ class _Client:
                 await self._send(Pong(_text(event.data.get("text"))))
             else:
                 log.debug("an event of type %.40r is ignored", event.type)  # as Wyoming asks
-        except (AudioError, _BadEvent) as error:
+        except (AudioError, BadEvent) as error:
             await self.refuse("bad-event", str(error))
 
     async def refuse(self, code: str, text: str) -> None:
@@ -229,24 +176,24 @@ class _Client:
     def _choose(self, names: object) -> None:
         """Hear these keywords from now on, all without any, in a new stream."""
         if not isinstance(names, list | None) or not all(isinstance(n, str) for n in names or ()):
-            raise _BadEvent("names of detect must be a list of texts")
+            raise BadEvent("names of detect must be a list of texts")
         known = self._service.names
         self._names = tuple(n for n in known if n in names) if names else known
         self._stream = None
         if unknown := sorted(set(names or ()) - set(known)):
-            raise _BadEvent(f"no model hears {unknown[0][:40]!r}: choose of {', '.join(known)}")
+            raise BadEvent(f"no model hears {unknown[0][:40]!r}: choose of {', '.join(known)}")
 
     async def _hear(self, event: Event) -> None:
-        pcm = _Format.of(event)
+        pcm = Format.of(event)
         if self._stream is None:  # Some clients send no audio-start.
             self._stream = await self._opened(pcm)
         stamp = event.data.get("timestamp")
         self._stamp = stamp if type(stamp) is int else None
         await self._report(await self._in_thread(self._stream.hear, pcm, event.payload or b""))
 
-    async def _opened(self, pcm: "_Format") -> "_Stream":
+    async def _opened(self, pcm: Format) -> Stream:
         self._stamp = None
-        return await self._in_thread(_Stream, self._service, self._names, pcm)
+        return await self._in_thread(Stream, self._service, self._names, pcm)
 
     async def _finish(self) -> None:
         stream, self._stream = self._stream, None
@@ -266,76 +213,6 @@ class _Client:
     async def _send(self, answer: Eventable) -> None:
         async with asyncio.timeout(WRITE_SECONDS):
             await async_write_event(answer.event(), self._writer)
-
-
-class _BadEvent(KwspotError):
-    """An event that cannot be followed; the connection goes on."""
-
-
-@dataclass(frozen=True)
-class _Format:
-    """PCM as Wyoming describes it: Hz, bytes a sample, and channels."""
-
-    rate: int
-    width: int
-    channels: int
-
-    @classmethod
-    def of(cls, event: Event) -> "_Format":
-        """Read the format that an audio event states."""
-        rate, width, channels = (event.data.get(name) for name in ("rate", "width", "channels"))
-        if not (type(rate) is type(width) is type(channels) is int):
-            raise _BadEvent(f"{event.type} must have rate, width and channels, whole numbers")
-        pcm = cls(int(rate), int(width), int(channels))
-        if pcm.width not in (*WIDTHS, 3):
-            raise _BadEvent(f"samples of {pcm.width} bytes are not known: send 1, 2, 3 or 4")
-        return pcm
-
-    def samples(self, payload: bytes) -> npt.NDArray[Any]:
-        """Turn bytes into whole frames of samples, channels interleaved: (n * C,)."""
-        if len(payload) % (self.width * self.channels):
-            raise _BadEvent(
-                f"audio of {len(payload)} bytes is no whole number of samples "
-                f"of {self.width} bytes and {self.channels} channels"
-            )
-        if self.width != 3:
-            return np.frombuffer(payload, WIDTHS[self.width])
-        padded = np.zeros((len(payload) // 3, 4), np.uint8)  # 24 bits are the upper ones of 32
-        padded[:, 1:] = np.frombuffer(payload, np.uint8).reshape(-1, 3)
-        return padded.view("<i4").ravel()
-
-
-class _Stream:
-    """Audio from one audio-start to its audio-stop, heard by a detector a model."""
-
-    def __init__(self, service: Service, names: Sequence[str], pcm: _Format) -> None:
-        self._names, self._format = names, pcm
-        self._converter = Converter(pcm.rate, pcm.channels)
-        self._detectors = [
-            service.make_detector(model)
-            for model in service.models
-            if any(keyword.label in names for keyword in model.info.keywords)
-        ]
-        self.heard = False
-
-    def hear(self, pcm: _Format, payload: bytes) -> list[Hit]:
-        """Hear a chunk and return what was detected in it."""
-        if pcm != self._format:
-            raise _BadEvent("the format of the audio has changed: send audio-start first")
-        return self._process(self._converter.convert(pcm.samples(payload)))
-
-    def finish(self) -> list[Hit]:
-        """Hear what the converter and the detectors still hold."""
-        hits = self._process(self._converter.convert(np.zeros(0, np.float32), last=True))
-        return hits + self._wanted([h for detector in self._detectors for h in detector.finish()])
-
-    def _process(self, samples: npt.NDArray[np.float32]) -> list[Hit]:
-        return self._wanted([h for d in self._detectors for h in d.process(samples)])
-
-    def _wanted(self, hits: list[Hit]) -> list[Hit]:
-        hits = sorted((hit for hit in hits if hit.keyword in self._names), key=lambda hit: hit.end)
-        self.heard = self.heard or bool(hits)
-        return hits
 
 
 def _text(value: object) -> str | None:

@@ -6,7 +6,12 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -24,15 +29,24 @@ def find_browser() -> str | None:
 
 
 class Browser:
-    """One page in a browser of its own; `requests` are the addresses that it asked for."""
+    """One page in a browser of its own; `requests` are the addresses that it asked for.
 
-    def __init__(self, program: str, profile: Path) -> None:
+    A WAV file as `microphone` is played once to a page that listens.
+    """
+
+    def __init__(self, program: str, profile: Path, microphone: Path | None = None) -> None:
+        hearing = (
+            "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-audio-capture={microphone}%noloop",
+        )
+        options = (*OPTIONS, f"--user-data-dir={profile}", *(hearing if microphone else ()))
         reads, self._write = os.pipe()
         self._read, writes = os.pipe()
         # The browser reads commands from descriptor 3 and answers on 4.
         command = f'exec "$0" "$@" 3<&{reads} 4>&{writes}'
         self._process = subprocess.Popen(
-            ["bash", "-c", command, program, *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+            ["bash", "-c", command, program, *options, "about:blank"],
             pass_fds=(reads, writes),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -58,9 +72,9 @@ class Browser:
         os.close(self._read)
         os.close(self._write)
 
-    def open(self, path: Path) -> None:
+    def open(self, address: str) -> None:
         self._loaded = False
-        self._call("Page.navigate", url=path.as_uri())
+        self._call("Page.navigate", url=address)
         deadline = time.monotonic() + PATIENCE
         while not self._loaded:
             self._note(self._receive(deadline))
@@ -68,10 +82,18 @@ class Browser:
     def evaluate(self, script: str) -> Any:
         """Return what an expression, or the promise that it gives, becomes."""
         answer = self._call(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+            "Runtime.evaluate",
+            expression=script,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
         )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def text(self) -> str:
+        """Return what a reader of the page sees."""
+        return str(self.evaluate("document.body.innerText"))
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
@@ -99,3 +121,18 @@ class Browser:
         line, _, self._pending = self._pending.partition(b"\0")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def website(folder: Path) -> Iterator[str]:
+    """Serve a folder; yields its URL."""
+    handler = partial(_Quiet, directory=os.fspath(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -6,12 +6,14 @@ import json
 import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from headless import CHROMIUM, Page, browser, website
+from browser import Browser, find_browser, website
 
 from kwspot import KeywordDetector
 from kwspot.features import FrontEnd, LogMel
@@ -23,10 +25,9 @@ MODEL = ROOT / "models" / "alexa.onnx"
 DEMO = ROOT / "kwspot" / "demo.flac"
 SECONDS = 7  # of the demo: one of its keywords
 
-pytest.importorskip("websockets", reason="websockets is not installed")
 pytestmark = [
     pytest.mark.slow,  # sounds are played as they were spoken
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.skipif(find_browser() is None, reason="Chromium is not installed"),
 ]
 with_runtime = pytest.mark.skipif(
     not (BROWSER / "node_modules" / "onnxruntime-web").is_dir(),
@@ -53,7 +54,14 @@ def as_text(samples: np.ndarray) -> str:
     return base64.b64encode(samples.astype("<f4").tobytes()).decode()
 
 
-def wait_for_hit(page: Page) -> list[tuple[str, float]]:
+@contextmanager
+def page_at(address: str, microphone: Path, folder: Path) -> Iterator[Browser]:
+    with Browser(str(find_browser()), folder / "profile", microphone) as page:
+        page.open(address)
+        yield page
+
+
+def wait_for_hit(page: Browser) -> list[tuple[str, float]]:
     """Press the button, hear the whole file, and return what the page lists."""
     page.evaluate("document.getElementById('start').click()")
     deadline = time.monotonic() + SECONDS + 20
@@ -78,7 +86,7 @@ def test_scores_and_detections_in_javascript_are_those_of_python(
           hits.push(...await detector.process(samples.subarray(at, at + 1000), scores));
         return {{ info: detector.info, scores, hits }};
     }})()"""
-    with website(ROOT) as site, browser(f"{site}/examples/browser/", microphone, tmp_path) as page:
+    with website(ROOT) as site, page_at(f"{site}/examples/browser/", microphone, tmp_path) as page:
         found = page.evaluate(script)
     assert found["info"] == json.loads(dump_info(detector.info))
     np.testing.assert_allclose(found["scores"], expected, atol=1e-4)
@@ -94,7 +102,7 @@ def test_features_in_javascript_are_those_of_python(microphone: Path, tmp_path: 
         const front = {json.dumps(vars(FrontEnd()))};
         return [...new kwspot.LogMel(front).of(floats("{as_text(samples)}"))];
     }})()"""
-    with website(ROOT) as site, browser(f"{site}/examples/browser/", microphone, tmp_path) as page:
+    with website(ROOT) as site, page_at(f"{site}/examples/browser/", microphone, tmp_path) as page:
         found = np.array(page.evaluate(script))
     expected = LogMel(FrontEnd())(samples)
     np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=2e-4)
@@ -104,7 +112,7 @@ def test_features_in_javascript_are_those_of_python(microphone: Path, tmp_path: 
 def test_the_page_hears_in_its_microphone_what_python_hears_in_the_file(
     microphone: Path, tmp_path: Path
 ) -> None:
-    with website(ROOT) as site, browser(f"{site}/examples/browser/", microphone, tmp_path) as page:
+    with website(ROOT) as site, page_at(f"{site}/examples/browser/", microphone, tmp_path) as page:
         ((keyword, end),) = wait_for_hit(page)
     (hit,) = KeywordDetector(MODEL, vad="off").listen(microphone)
     # The file begins to play a moment before the page listens, or after it.
@@ -114,6 +122,7 @@ def test_the_page_hears_in_its_microphone_what_python_hears_in_the_file(
 def test_the_websocket_page_hears_in_its_microphone_what_python_hears_in_the_file(
     microphone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("websockets", reason="websockets is not installed")
     monkeypatch.syspath_prepend(ROOT / "examples" / "websocket")
     import server as example
 
@@ -124,7 +133,7 @@ def test_the_websocket_page_hears_in_its_microphone_what_python_hears_in_the_fil
     family, port = server.sockets[0].family.name, server.sockets[0].getsockname()[1]
     host = "[::1]" if family == "AF_INET6" else "127.0.0.1"
     try:
-        with browser(f"http://{host}:{port}/", microphone, tmp_path) as page:
+        with page_at(f"http://{host}:{port}/", microphone, tmp_path) as page:
             ((keyword, end),) = wait_for_hit(page)
     finally:
         loop.call_soon_threadsafe(server.close)

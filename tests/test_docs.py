@@ -12,10 +12,10 @@ DOCS = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Return the arguments of every `kwspot` that a code block of the page runs."""
+    """Return the arguments of every `kwspot` that a line of a code block runs."""
     blocks = re.findall(r"```\w*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
-    found = (re.search(r"\.venv/bin/kwspot (.*)", line) for line in lines)
+    found = (re.match(r"(?:\$ )?(?:\S*/)?kwspot (.*)", line) for line in lines)
     return [shlex.split(match[1]) for match in found if match]
 
 

@@ -56,7 +56,7 @@ def test_a_browser_shows_and_plays_the_page_and_asks_for_nothing(
     if program is None:
         pytest.skip("no Chromium on this machine")
     with Browser(program, tmp_path / "profile") as browser:
-        browser.open(page)
+        browser.open(page.as_uri())
         players = browser.evaluate(
             """Promise.all([...document.querySelectorAll("audio")].map(async (player) => {
                  if (player.readyState < 1) await new Promise((done) => {

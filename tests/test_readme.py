@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import write_model
 
 import kwspot
+from kwspot.voices import make_profile, write_profile
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [README, *(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/*.md")))]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def test_the_first_two_shell_blocks_hold_one_line_each() -> None:
@@ -33,11 +36,26 @@ class ShortMicrophone(kwspot.Samples):
         super().__init__(np.zeros(32_000, np.float32))
 
 
-@pytest.mark.parametrize("snippet", blocks("python"))
+def write_scores(path: Path) -> None:
+    """Write what `kwspot eval --scores` would of one empty stream."""
+    arrays = {"scores_0": np.zeros(5), "clips_0": np.array([]), "places_0": np.zeros((0, 4))}
+    np.savez(path, streams=["other sound"], output_samples=640, **arrays)
+
+
+def write_house(folder: Path) -> None:
+    """Write a model that tells voices, and one of them."""
+    model = kwspot.load_model(write_model(folder / "house.onnx", tells_voices=True))
+    profile = make_profile(model, [np.ones(model.info.embedding, np.float32)])
+    write_profile(profile, "ana", folder / "voices")
+
+
+@pytest.mark.parametrize("snippet", [block for page in PAGES for block in blocks("python", page)])
 def test_python_snippets_run(snippet: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kwspot, "Microphone", ShortMicrophone)
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "README.md", "exec"), {})
+    write_scores(tmp_path / "scores.npz")
+    write_house(tmp_path)
+    exec(compile(snippet, "snippet", "exec"), {})
 
 
 def test_tables_are_those_of_the_result_files() -> None:

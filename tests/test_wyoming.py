@@ -35,7 +35,8 @@ from wyoming.wake import Detect, Detection, NotDetected
 
 from kwspot import wyoming_server
 from kwspot.wyoming_reader import MAX_DATA, MAX_HEADER, MAX_PAYLOAD
-from kwspot.wyoming_server import Service, WyomingServer
+from kwspot.wyoming_server import WyomingServer
+from kwspot.wyoming_stream import Service
 
 CHUNK = 1024  # samples, as satellites send
 ROOT = Path(__file__).parents[1]

@@ -132,9 +132,10 @@ def draw_pools(
 
     data = recipe.data
     negatives = starting(tuple(group.prefix for group in data.negatives))
-    speech = starting(tuple(g.prefix for g in data.negatives if g.prefix.startswith("speech/")))
+    speech = np.array([i for i in negatives if corpus.clips[i].name.startswith(data.babble)])
     noises = starting(data.noises)
-    for part, found in (("negatives under speech/ (for babble)", speech), ("noises", noises)):
+    under = " or ".join(data.babble)
+    for part, found in ((f"negatives under {under} (for babble)", speech), ("noises", noises)):
         if not len(found):
             raise RecipeError(
                 f"{recipe.name}: the clips for training or those for validation hold no {part}"

@@ -3,10 +3,14 @@
 ```
 manifest -> clips -> one .i16 file (memory-mapped) + offsets
 ```
+
+Corpora can be joined, so that what many runs share is decoded once.
 """
 
+import copy
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,28 +28,44 @@ class Corpus:
 
     def __init__(self, clips: Sequence[Clip], samples: np.memmap, offsets: npt.NDArray) -> None:
         self.clips = list(clips)
-        self._samples = samples
-        self._offsets = offsets
+        self._files = [(samples, offsets)]
+        self._firsts = [0]  # the first clip of each file
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def length(self, index: int) -> int:
         """Return the length of clip `index` in samples."""
-        return int(self._offsets[index + 1] - self._offsets[index])
+        _, begin, end = self._place(index)
+        return end - begin
 
     def audio(self, index: int, start: int = 0, length: int | None = None) -> FloatArray:
         """Return float32 samples of clip `index`, or `length` of them from `start`."""
-        begin, end = int(self._offsets[index]) + start, int(self._offsets[index + 1])
+        samples, begin, end = self._place(index)
+        begin += start
         if length is not None:
             end = min(end, begin + length)
-        return self._samples[begin:end].astype(np.float32) / 32768
+        return samples[begin:end].astype(np.float32) / 32768
 
     def crop(self, index: int, length: int, rng: Generator) -> FloatArray:
         """Return `length` samples from anywhere in clip `index`, or all of a shorter clip."""
         spare = self.length(index) - length
         start = int(rng.integers(spare)) if spare > 0 else 0
         return self.audio(index, start, length)
+
+    def join(self, other: "Corpus") -> "Corpus":
+        """Return a corpus of these clips and, after them, those of another."""
+        joined = copy.copy(self)
+        joined.clips = self.clips + other.clips
+        joined._files = self._files + other._files
+        joined._firsts = self._firsts + [len(self) + first for first in other._firsts]
+        return joined
+
+    def _place(self, index: int) -> tuple[np.memmap, int, int]:
+        file = bisect_right(self._firsts, index) - 1
+        samples, offsets = self._files[file]
+        at = index - self._firsts[file]
+        return samples, int(offsets[at]), int(offsets[at + 1])
 
     @classmethod
     def open(

@@ -8,19 +8,15 @@ For a phrase of several words each word is exchanged in turn, and each is said a
 two words in a row that sound like it are taken too («jar visit» for «jarvis»).
 """
 
-import importlib.util
 from collections.abc import Sequence
 from itertools import product
 
 from kwspot.manifest import spoken
 from kwspot_export.engines import SpeechError
+from kwspot_export.pronunciation import Sound, frequent_words, need_packages, phonemes
 
-FREQUENT = 20_000  # words that are searched
 ROUGH = 600  # words near by plain edit distance, whose features are then compared
 HALVES = 6  # words near each half of a word, to be said in a row
-PACKAGES = {"phonemizer": "phonemizer", "espeakng_loader": "espeakng-loader"} | {
-    name: name for name in ("panphon", "wordfreq")
-}
 
 
 def neighbours(phrase: str, count: int) -> list[str]:
@@ -49,31 +45,16 @@ def neighbours(phrase: str, count: int) -> list[str]:
     return [text for text, sound in kept if sound[: len(whole)] != whole][:count]
 
 
-Sound = tuple[str, ...]  # phonemes, in IPA
-
-
 class _Lexicon:
     """Frequent English words and how they sound."""
 
     def __init__(self) -> None:
-        for module, package in PACKAGES.items():
-            if importlib.util.find_spec(module) is None:
-                raise SpeechError(
-                    f"phonetic neighbours need {package}, which is not installed: "
-                    "pip install 'kwspot-export[voices]'"
-                )
-        import espeakng_loader
+        need_packages("phonetic neighbours")
         import panphon.distance
-        import wordfreq
-        from phonemizer.backend import EspeakBackend
-        from phonemizer.backend.espeak.wrapper import EspeakWrapper
 
-        EspeakWrapper.set_library(espeakng_loader.get_library_path())
-        EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
-        self._espeak = EspeakBackend("en-us", with_stress=False)
         self._distance = panphon.distance.Distance()
         # What has no vowel is spelled out when it is said.
-        frequent = wordfreq.top_n_list("en", FREQUENT)
+        frequent = frequent_words()
         self.words = [w for w in frequent if w.isalpha() and len(w) > 1 and set(w) & set("aeiouy")]
         self._sounds = self.sounds([[word] for word in self.words])
 
@@ -83,14 +64,7 @@ class _Lexicon:
 
     def sounds(self, phrases: Sequence[Sequence[str]]) -> list[Sound]:
         """Return the phonemes of phrases."""
-        from phonemizer.separator import Separator
-
-        if not phrases:
-            return []
-        texts = [" ".join(words) for words in phrases]
-        separator = Separator(phone=" ", word=" _ ", syllable="")
-        said = self._espeak.phonemize(texts, separator=separator, strip=True)
-        return [tuple(text.replace("ː", "").replace("_", "").split()) for text in said]
+        return phonemes([" ".join(words) for words in phrases])
 
     def near(self, sound: Sound, count: int) -> list[str]:
         """Return the words nearest to a sound, the nearest first."""

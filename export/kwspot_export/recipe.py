@@ -35,9 +35,15 @@ class Data:
     # Licence of each manifest source that is trained on; goes into the model's card.
     licences: dict[str, str]
     confusables: tuple[str, ...] = ()
+    # Speech that babble is mixed from.
+    babble: tuple[str, ...] = ("speech/",)
     validation_negatives: tuple[str, ...] = ()
     # Every nth speaker of the real positives is kept for validation; 0 keeps none.
     hold_out_every: int = 4
+    # Names of clips that are kept for validation, whatever their role.
+    held_out: tuple[str, ...] = ()
+    # Prefixes of clips that are not trained on, though they may be in a group of negatives.
+    excluded: tuple[str, ...] = ()
     # Texts that begin with the sound of the keyword: no detector can tell before it should answer.
     ignored_texts: tuple[str, ...] = ()
 

@@ -12,6 +12,7 @@ with the clips of a shorter one.
 import csv
 import hashlib
 import json
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -140,6 +141,8 @@ _folder = Path()
 def _begin(sources: list[str], folder: Path) -> None:
     """Open the engines of a worker."""
     global _folder
+    # Ctrl-C reaches all processes of a terminal; one of them answers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _engines[:] = [open_engine(source) for source in sources]
     _folder = folder
 

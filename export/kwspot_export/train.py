@@ -13,7 +13,7 @@ import copy
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,13 +83,22 @@ class Run:
         workers: int = 2,
         decoding: Callable[[int, int], None] | None = None,
         encoder: Path | None = None,
+        more: Sequence[Clip] = (),
     ) -> None:
+        """Read the manifests and decode the recordings.
+
+        `more` are clips beside those of the manifests, decoded for this run alone. Raises
+        TrainingError for data that lack a part, and for a source without a licence.
+        """
         self.recipe, self.folder, self.workers = recipe, folder, workers
         self.device = torch.device(device)
         folder.mkdir(parents=True, exist_ok=True)
-        clips = read_manifests(data / name for name in recipe.data.manifests)
-        self.split = _split(clips, recipe)
-        self.corpus = Corpus.open(self.split.clips, cache, decoding)
+        clips = _untested(read_manifests(data / name for name in recipe.data.manifests))
+        own = _untested(more)
+        self.split = _split(clips + own, recipe)
+        self.corpus = Corpus.open(clips, cache, decoding)
+        if own:
+            self.corpus = self.corpus.join(Corpus.open(own, folder.parent / "decoded"))
         rng = np.random.default_rng([recipe.seed, 1 << 40])
         pools = draw_pools(self.corpus, recipe, self.split.train, self.split.positives, rng)
         self.composer = Composer(self.corpus, pools, recipe.front_end, Conditions())
@@ -119,6 +128,11 @@ class Run:
             clips, hours = sources.get(source, (0, 0.0))
             sources[source] = clips + 1, hours + self.corpus.length(index) / SAMPLE_RATE / 3600
         return sources
+
+    def begin_with(self, weights: Path) -> None:
+        """Begin with the weights of another run of the same net, its head too."""
+        load_weights(self.net, weights)
+        load_weights(self.average, weights)
 
     def fit(self, report: Callable[[Progress], None]) -> Path:
         """Train to the end, from the last checkpoint if there is one; return the best weights."""
@@ -295,28 +309,34 @@ class Split:
     validation_negatives: np.ndarray
 
 
+def _untested(clips: Iterable[Clip]) -> list[Clip]:
+    return [clip for clip in clips if clip.role != "test"]
+
+
 def _split(clips: list[Clip], recipe: Recipe) -> Split:
     data = recipe.data
-    clips = [clip for clip in clips if clip.role != "test"]
     keyword_prefixes = tuple(group.prefix for group in data.positives)
     negative_prefixes = tuple(group.prefix for group in data.negatives)
     trained_on = (*negative_prefixes, *data.confusables, *data.noises, *data.rooms)
     ignored = {spoken(text) for text in data.ignored_texts}
-    held_out = _held_out_speakers(clips, keyword_prefixes, data.hold_out_every)
+    speakers = _held_out_speakers(clips, keyword_prefixes, data.hold_out_every)
+    held_out = set(data.held_out)
     train, positives, validation, validation_positives, validation_negatives = (
         [] for _ in range(5)
     )
     for i, clip in enumerate(clips):
-        aside = clip.role == "validation" or clip.speaker in held_out
+        aside = clip.role == "validation" or clip.speaker in speakers or clip.name in held_out
         if spoken(clip.text) in ignored:
             continue
         if clip.mentions(recipe.keyword):
             if clip.name.startswith(keyword_prefixes):
                 (validation_positives if aside else positives).append(i)
             continue
-        (validation if aside else train).append(i)
+        excluded = clip.name.startswith(data.excluded)
+        if not excluded:
+            (validation if aside else train).append(i)
         # What is never trained on for its licence may still tell how often a model is fooled.
-        usable = aside or not clip.name.startswith(trained_on)
+        usable = aside or excluded or not clip.name.startswith(trained_on)
         if usable and clip.name.startswith(data.validation_negatives):
             validation_negatives.append(i)
     parts = {

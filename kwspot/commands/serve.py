@@ -62,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     try:
-        from kwspot.wyoming_server import Service, WyomingServer
+        from kwspot.wyoming_server import WyomingServer
+        from kwspot.wyoming_stream import Service
     except ImportError as error:
         raise KwspotError(
             f"`kwspot serve` needs the Wyoming package ({error}): pip install 'kwspot[wyoming]'"

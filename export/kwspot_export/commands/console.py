@@ -27,6 +27,10 @@ class Bars:
         note = f"step {step.step}/{step.steps}  loss {step.loss:.3f}  {minutes:.1f} min left"
         self._show(what, step.step, step.steps, note)
 
+    def note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def _show(self, what: str, done: int, total: int, note: str) -> None:
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, note="", total=total)

@@ -5,6 +5,7 @@ A voice is a short text that says all there is to it, as manifests have it in th
 """
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 from typing import Protocol
@@ -29,7 +30,13 @@ class Engine(Protocol):
         """Draw a voice; those of the roles `train` and `validation` share no base voice."""
 
     def say(self, text: str, voice: str) -> FloatArray:
-        """Say a text: samples (N,) in [-1, 1] at 16 kHz."""
+        """Say a text, or IPA between slashes: samples (N,) in [-1, 1] at 16 kHz."""
+
+
+def phonemes_in(text: str) -> str | None:
+    """Return the IPA that stands between slashes, with punctuation after it; None for words."""
+    found = re.fullmatch(r"\s*/([^/]*\w[^/]*)/([.!,?]?)\s*", text)
+    return found[1].strip() + found[2] if found else None
 
 
 def open_engine(source: str) -> Engine:

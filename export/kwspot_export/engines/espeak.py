@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from kwspot.convert import Converter
 from kwspot.features import FloatArray
-from kwspot_export.engines import SpeechError, held_out
+from kwspot_export.engines import SpeechError, held_out, phonemes_in
 
 LANGUAGES = "en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp"
 VARIANTS = [f"f{n}" for n in range(1, 6)] + [f"m{n}" for n in range(1, 9)]
@@ -36,6 +36,11 @@ class Espeak:
         """Say a text: samples (N,) in [-1, 1] at 16 kHz."""
         import soundfile
 
+        if phonemes_in(text) is not None:
+            raise SpeechError(
+                f"espeak-ng reads no IPA and cannot say {text!r}: spell it as it sounds, "
+                "or give voices of Kokoro or Piper"
+            )
         who, _, how = voice.partition("@")
         speed, _, pitch = how.partition("^")
         command = ["espeak-ng", "-v", who, "-s", speed, "-p", pitch, "--stdout", "--stdin"]

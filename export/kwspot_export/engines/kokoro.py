@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from kwspot.convert import Converter
 from kwspot.features import FloatArray
-from kwspot_export.engines import SpeechError, held_out
+from kwspot_export.engines import SpeechError, held_out, phonemes_in
 
 TIMBRE = 128  # styles before it carry the sound, those from it on the manner
 SPEEDS = 0.8, 1.25
@@ -52,9 +52,15 @@ class Kokoro:
         return "swap:" + "+".join(rng.choice(names, 2, replace=False)) + speed
 
     def say(self, text: str, voice: str) -> FloatArray:
-        """Say a text: samples (N,) in [-1, 1] at 16 kHz."""
+        """Say a text, or IPA between slashes: samples (N,) in [-1, 1] at 16 kHz."""
         recipe, _, speed = voice.rpartition("@")
-        samples, rate = self._kokoro.create(text, self._style(recipe), float(speed), "en-us")
+        ipa, style = phonemes_in(text), self._style(recipe)
+        try:
+            samples, rate = self._kokoro.create(
+                ipa or text, style, float(speed), "en-us", is_phonemes=ipa is not None
+            )
+        except ValueError as error:  # no phoneme of the text is known
+            raise SpeechError(f"kokoro-82m cannot say {text!r}: {error}") from error
         return Converter(rate, 1).convert(samples.astype(np.float32), last=True)
 
     def _style(self, recipe: str) -> FloatArray:

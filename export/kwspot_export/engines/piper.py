@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from kwspot.convert import Converter
 from kwspot.features import FloatArray
-from kwspot_export.engines import SpeechError, held_out
+from kwspot_export.engines import SpeechError, held_out, phonemes_in
 
 SPEEDS = 0.8, 1.25
 VARIATION = 0.5, 1.0  # noise in the sound; Piper's own choice is 0.667
@@ -39,9 +39,11 @@ class Piper:
         return f"{speaker}@{speed:.2f}~{rng.uniform(*VARIATION):.2f}"
 
     def say(self, text: str, voice: str) -> FloatArray:
-        """Say a text: samples (N,) in [-1, 1] at 16 kHz."""
+        """Say a text, or IPA between slashes: samples (N,) in [-1, 1] at 16 kHz."""
         import piper
 
+        if (ipa := phonemes_in(text)) is not None:
+            text = f"[[ {ipa} ]]"
         who, _, how = voice.partition("@")
         name, _, speaker = who.rpartition("#")
         speed, _, variation = how.partition("~")

@@ -1,0 +1,59 @@
+"""How much the training of a phrase does, what that takes, and what it took."""
+
+import os
+import resource
+from dataclasses import dataclass
+
+# CPU seconds, measured on one core of a virtual Intel Xeon at 2.8 GHz.
+STEP = 1.0  # of a step of 128 windows, composing them included
+MINING = 12.0  # of an hour of other speech, each time hard negatives are looked for
+SCORING = 2.0  # of an hour of validation streams, each time
+COMPOSING = 11.0  # of an hour of validation streams, once
+DECODING = 6.0  # of an hour of recordings, once for all phrases
+STARTING = 20.0  # of each seed, mostly babble
+ENDING = 60.0  # of exporting, of the report
+SCORED = 6  # times a seed
+
+
+@dataclass(frozen=True)
+class Effort:
+    """`clips` of the phrase, `each` of every neighbour, three times as many of its parts.
+
+    Hard negatives are looked for `minings` times a seed.
+    """
+
+    clips: int
+    neighbours: int
+    each: int
+    steps: int
+    seeds: int
+    minings: int
+
+
+DEFAULT = Effort(clips=900, neighbours=60, each=5, steps=1000, seeds=2, minings=2)
+QUICK = Effort(clips=200, neighbours=30, each=3, steps=250, seeds=1, minings=1)
+
+
+def estimate(
+    effort: Effort, clips: int, clip_seconds: float, hours: float, held_out: float, workers: int
+) -> float:
+    """Return the minutes that a run takes on this machine, if nothing else runs.
+
+    `clips` are still to be said, `clip_seconds` CPU time each; `hours` of the data are trained on
+    and `held_out` validate. Voices and batches are shared out over the cores, the rest is not.
+    """
+    cores = max(1, min(workers, len(os.sched_getaffinity(0))))
+    validated = 4 * held_out  # once as recorded, three times worsened
+    shared = clips * clip_seconds + effort.seeds * effort.steps * STEP
+    seed = STARTING + effort.minings * MINING * hours + SCORED * SCORING * validated
+    once = DECODING * (hours + held_out) + COMPOSING * validated + ENDING
+    return (shared / cores + once + effort.seeds * seed) / 60
+
+
+def peak_memory(workers: int) -> float:
+    """Return the most memory that this process and its children held at once at most, in GB."""
+    own, child = (
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return (own + workers * child) * 1024 / 1e9  # as if all children were the largest one

@@ -1,0 +1,122 @@
+"""What a phrase's model says of itself: in its file, and on the card beside it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from kwspot.modelfile import ModelInfo
+from kwspot_export.formats import Finished, Made
+from kwspot_export.phrase_training import PhraseTraining, Trained
+from kwspot_export.validation import Score
+
+
+def signed(finished: Finished, job: PhraseTraining, name: str) -> Finished:
+    """Name a finished net, and say what made it."""
+    seeds = job.settings.effort.seeds
+    made = f"kwspot train {job.settings.phrase!r}, {seeds} seed{'s' * (seeds > 1)}"
+    origin = f"{made}, encoder: {job.encoder.name}"
+    info = finished.info
+    return replace(
+        finished,
+        info=replace(info, name=name, provenance=replace(info.provenance, recipe=origin)),
+    )
+
+
+def point_rows(info: ModelInfo, score: Score) -> list[list[str]]:
+    """Return sensitivity, threshold, false alarms an hour and recall on validation, as texts."""
+    return [
+        [
+            name,
+            f"{point.threshold:.4f}",
+            f"{point.false_alarms_per_hour:g}",
+            f"{100 * np.mean(score.hits >= point.threshold):.1f}",
+        ]
+        for name, point in info.keywords[0].operating_points.items()
+    ]
+
+
+def source_rows(trained: Trained) -> list[list[str]]:
+    """Return source, licence, clips and hours of what was trained on, as texts."""
+    licences = trained.run.recipe.data.licences
+    return [
+        [source, licences[source], str(clips), f"{hours:.2f}"]
+        for source, (clips, hours) in sorted(trained.run.trained_sources().items())
+    ]
+
+
+def merit_text(trained: Trained) -> str:
+    """Say how each seed did, and what was kept."""
+    *seeds, kept = trained.merits
+    each = ", ".join(f"{merit:.3f}" for merit in seeds)
+    if len(seeds) == 1:
+        return f"Merit on validation (recall at 0.3 to 2 false alarms an hour, averaged): {each}."
+    what = "the mean of their weights" if trained.mean else "the best of them"
+    return (
+        f"Merit on validation (recall at 0.3 to 2 false alarms an hour, averaged) of each seed: "
+        f"{each}; kept is {what}, {kept:.3f}."
+    )
+
+
+def write_card(
+    path: Path,
+    job: PhraseTraining,
+    trained: Trained,
+    info: ModelInfo,
+    score: Score,
+    made: Sequence[Made],
+) -> None:
+    """Write the card."""
+    settings, effort, recipe = job.settings, job.settings.effort, trained.run.recipe
+    files = "\n".join(
+        f"* `{one.path.name}`, {one.path.stat().st_size / 1000:.0f} kB; "
+        f"differs from torch by at most {one.largest:.2g}"
+        for one in made
+    )
+    taken = [one for one in job.screened if not one.reason]
+    left_out = len(job.screened) - len(taken)
+    people = f"{len(taken)} recordings, {left_out} left out" if job.screened else "none"
+    near = len(job.lines) - 1
+    said = "" if job.phrase.spelled and not settings.say else f", said as {job.phrase.said}"
+    excluded = ", ".join(settings.exclude)
+    path.write_text(
+        f"""# {info.name}
+
+Hears «{job.phrase.label}»{said}. Licence of the weights: not stated; it is for who made them to \
+choose, by the licences below.
+
+{files}
+
+Made by `kwspot train "{settings.phrase}" --data DIR`: {effort.clips} clips by synthetic voices,
+{near} words and parts that sound like it, recordings of people: {people}; {effort.seeds} seeds of
+{effort.steps} steps of {recipe.schedule.batch} windows, from {trained.run.origin}.
+{f"Left out of training: {excluded}." if excluded else ""}
+{merit_text(trained)}
+
+## Trained on
+
+| source | licence | clips | hours |
+|---|---|---|---|
+{_rows(source_rows(trained))}
+
+No clip of role `test` was trained on, or used to choose weights or a threshold, and none of the
+data folder that holds the phrase.
+
+## Thresholds
+
+| sensitivity | threshold | false alarms an hour | recall there, % |
+|---|---|---|---|
+{_rows(point_rows(info, score))}
+
+Chosen on {score.recorded * 2 / 3600:.1f} h of validation clips as they were recorded; what is rarer
+than they can count is extrapolated. Recall is that of {len(score.hits)} trials of *synthetic*
+voices never trained on, mostly in babble at 10 and 5 dB: people are harder. `kwspot eval` measures
+it on recordings of theirs.
+""",
+        encoding="utf-8",
+    )
+
+
+def _rows(rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

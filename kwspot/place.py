@@ -1,32 +1,19 @@
-"""The thresholds of a place: fitted to its sound, kept in a small file, bound to one model file.
+"""The thresholds of a place, in a small file that is bound to one model file.
 
-```
-background -> KeywordDetector, no gate -> scores -> refit -> Place -> JSON -> KeywordDetector
-```
+`place_fit.py` makes them, the detector reads them.
 """
 
 import dataclasses
-import importlib.metadata
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from kwspot.calibration import BLOCK, Refit, block_peaks, refit
-from kwspot.detector import KeywordDetector
 from kwspot.errors import CalibrationError
-from kwspot.features import SAMPLE_RATE
 from kwspot.model import Model, sha256_of
 from kwspot.modelfile import SENSITIVITIES
 from kwspot.records import read_record
-from kwspot.sources import Source
 
 FORMAT = 1
-LEAST_SECONDS = 60.0  # of background; a minute still tells a place that fires all the time
-SILENCE_PEAK = 1e-4  # -80 dBFS; the noise of any open microphone is louder
 
 
 @dataclass(frozen=True)
@@ -42,96 +29,6 @@ class Place:
     hours: float
     version: str
     thresholds: dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A moment of the background at which a model would fire even at sensitivity "low"."""
-
-    name: str
-    keyword: str
-    time: float  # seconds after the beginning of `name`
-    score: float
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What a background says: thresholds by keyword and sensitivity, and where the keyword may be.
-
-    `suspects` are sorted, the highest score first.
-    """
-
-    hours: float
-    refits: dict[str, dict[str, Refit]]
-    suspects: tuple[Suspect, ...]
-
-
-def fit_place(model: Model, backgrounds: Iterable[tuple[str, Source]]) -> Fit:
-    """Refit a model's thresholds to the sound of a place, `backgrounds` by name.
-
-    The gate is off: what it keeps from the model can only be less. Raises AudioError for what
-    cannot be read, and CalibrationError for less than a minute and for silence.
-    """
-    detector = KeywordDetector(model, vad="off")
-    info = model.info
-    peaks: list[list[npt.NDArray[np.float64]]] = [[] for _ in info.keywords]
-    suspects: list[Suspect] = []
-    seconds, loudest = 0.0, 0.0
-    for name, source in backgrounds:
-        scores, samples, level = _heard(detector, source)
-        seconds, loudest = seconds + samples / SAMPLE_RATE, max(loudest, level)
-        for column, keyword in enumerate(info.keywords):
-            highest = block_peaks(
-                scores[:, column], round(BLOCK * SAMPLE_RATE / info.output_samples)
-            )
-            peaks[column].append(highest)
-            strict = keyword.operating_points["low"].threshold
-            for block in np.flatnonzero(highest >= strict).tolist():
-                score = float(highest[block])
-                suspects.append(Suspect(name, keyword.label, block * BLOCK, score))
-    if seconds < LEAST_SECONDS:
-        raise CalibrationError(
-            f"{seconds:.0f} s of background say nothing about false alarms an hour: record "
-            "ten minutes or more of what the place sounds like"
-        )
-    if loudest < SILENCE_PEAK:
-        raise CalibrationError(
-            "the background is silent: was the microphone muted, or the wrong one?"
-        )
-    refits = {
-        keyword.label: refit(keyword.operating_points, np.concatenate(peaks[column]))
-        for column, keyword in enumerate(info.keywords)
-    }
-    suspects.sort(key=lambda suspect: -suspect.score)
-    return Fit(seconds / 3600, refits, tuple(suspects))
-
-
-def highest_scores(model: Model, keyword: str, clips: Iterable[Source]) -> npt.NDArray[np.float64]:
-    """Return the highest score of `keyword` in each clip, heard in silence and without a gate."""
-    detector = KeywordDetector(model, vad="off")
-    column = list(detector.scores).index(keyword)
-    before = np.zeros(model.info.receptive_field * model.info.front_end.hop, np.float32)
-    highest = []
-    for clip in clips:
-        detector.reset()
-        scores = [detector.score(block)[:, column] for block in (before, *clip, before)]
-        highest.append(np.concatenate(scores).max())
-    return np.array(highest)
-
-
-def place_of(model: Model, fit: Fit) -> Place:
-    """Put together what the file of a place says."""
-    return Place(
-        FORMAT,
-        model.path.name,
-        sha256_of(model),
-        round(fit.hours, 3),
-        importlib.metadata.version("kwspot"),
-        {
-            label: {sensitivity: found.threshold for sensitivity, found in refits.items()}
-            for label, refits in fit.refits.items()
-        },
-    )
 
 
 def write_place(place: Place, path: str | Path) -> None:
@@ -182,18 +79,3 @@ def _check(place: Place, model: Model, path: str | Path) -> None:
                     f"{path}: the threshold of {keyword.label!r} at {sensitivity!r} is "
                     f"{threshold}, not above 0 to 1: calibrate again"
                 )
-
-
-def _heard(detector: KeywordDetector, source: Source) -> tuple[npt.NDArray[np.float64], int, float]:
-    """Score a source from its first sample on: scores (U, K), its samples, its highest level."""
-    detector.reset()
-    parts: list[npt.NDArray[np.float64]] = []
-    samples, level = 0, 0.0
-    for block in source:
-        parts.append(detector.score(block))
-        samples += len(block)
-        level = max(level, float(np.abs(block).max()))
-    scores = np.concatenate(parts)
-    # Until the model has heard its receptive field nothing counts; zeros keep the time right.
-    missing = samples // detector.info.output_samples - len(scores)
-    return np.pad(scores, ((missing, 0), (0, 0))), samples, level

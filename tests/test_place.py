@@ -12,7 +12,8 @@ from kwspot.cli import main
 from kwspot.features import SAMPLE_RATE
 from kwspot.loader import load_model
 from kwspot.model import OnnxModel
-from kwspot.place import fit_place, highest_scores, place_of, read_place, write_place
+from kwspot.place import read_place, write_place
+from kwspot.place_fit import fit_place, highest_scores, place_of
 
 SENSITIVITIES = ("low", "medium", "high")
 

@@ -15,7 +15,8 @@ from kwspot.errors import AudioError, KwspotError
 from kwspot.hearing import choose_keyword
 from kwspot.loader import load_model
 from kwspot.model import Model
-from kwspot.place import Fit, fit_place, highest_scores, place_of, write_place
+from kwspot.place import write_place
+from kwspot.place_fit import Fit, fit_place, highest_scores, place_of
 from kwspot.sources import AudioFile
 
 HELP = "fit thresholds to the sound of a place"

@@ -8,6 +8,7 @@ import numpy as np
 
 from kwspot.modelfile import ModelInfo
 from kwspot_export.formats import Finished, Made
+from kwspot_export.licences import UNSTATED
 from kwspot_export.phrase_training import PhraseTraining, Trained
 from kwspot_export.validation import Score
 
@@ -20,7 +21,11 @@ def signed(finished: Finished, job: PhraseTraining, name: str) -> Finished:
     info = finished.info
     return replace(
         finished,
-        info=replace(info, name=name, provenance=replace(info.provenance, recipe=origin)),
+        info=replace(
+            info,
+            name=name,
+            provenance=replace(info.provenance, recipe=origin, licence=job.licences.weights),
+        ),
     )
 
 
@@ -37,9 +42,9 @@ def point_rows(info: ModelInfo, score: Score) -> list[list[str]]:
     ]
 
 
-def source_rows(trained: Trained) -> list[list[str]]:
+def source_rows(job: PhraseTraining, trained: Trained) -> list[list[str]]:
     """Return source, licence, clips and hours of what was trained on, as texts."""
-    licences = trained.run.recipe.data.licences
+    licences = trained.run.recipe.data.licences | job.licences.sources
     return [
         [source, licences[source], str(clips), f"{hours:.2f}"]
         for source, (clips, hours) in sorted(trained.run.trained_sources().items())
@@ -80,11 +85,13 @@ def write_card(
     near = len(job.lines) - 1
     said = "" if job.phrase.spelled and not settings.say else f", said as {job.phrase.said}"
     excluded = ", ".join(settings.exclude)
+    licence = job.licences.weights
+    if licence == UNSTATED:
+        licence += "; it is for who made them to choose, by the licences below"
     path.write_text(
         f"""# {info.name}
 
-Hears «{job.phrase.label}»{said}. Licence of the weights: not stated; it is for who made them to \
-choose, by the licences below.
+Hears «{job.phrase.label}»{said}. Licence of the weights: {licence}.
 
 {files}
 
@@ -98,7 +105,7 @@ Made by `kwspot train "{settings.phrase}" --data DIR`: {effort.clips} clips by s
 
 | source | licence | clips | hours |
 |---|---|---|---|
-{_rows(source_rows(trained))}
+{_rows(source_rows(job, trained))}
 
 No clip of role `test` was trained on, or used to choose weights or a threshold, and none of the
 data folder that holds the phrase.

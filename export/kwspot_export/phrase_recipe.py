@@ -18,6 +18,7 @@ from pathlib import Path
 from kwspot.manifest import Clip, spoken
 from kwspot_export.effort import Effort
 from kwspot_export.encoder_file import load_encoder
+from kwspot_export.licences import UNSTATED
 from kwspot_export.loop import TrainingError
 from kwspot_export.phrase import Phrase
 from kwspot_export.recipe import Data, FrontEnd, Group, Recipe, Schedule, Student, Transformer
@@ -30,7 +31,6 @@ TAKEN_FOR_SHARE = 0.10  # of the negatives: what once was a false alarm
 HELD_OUT_EVERY = 5  # speakers, where no clip of a kind has role validation
 RATE = 1e-3  # from the distilled encoder; scratch likes twice as much
 MINE_AT = 0.25, 0.5  # shares of the steps
-UNSTATED = "not stated"
 
 
 def find_manifests(data: Path | None) -> tuple[str, ...]:

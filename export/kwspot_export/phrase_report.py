@@ -68,7 +68,7 @@ def write_report(
     page.heading("Training")
     seeds = [job.folder / f"seed-{n + 1}" for n in range(len(trained.merits) - 1)]
     page.figure(_curves(seeds), "Loss, and merit on validation, by step and seed.")
-    page.table(["source", "licence", "clips", "hours"], source_rows(trained))
+    page.table(["source", "licence", "clips", "hours"], source_rows(job, trained))
     medium = info.keywords[0].operating_points["medium"].threshold
     near = [i for i, clip in enumerate(corpus.clips) if clip.name.startswith(NEAR)]
     for title, text, indices in (

@@ -24,6 +24,7 @@ from kwspot.features import SAMPLE_RATE
 from kwspot.manifest import Clip, read_manifest, read_manifests, spoken
 from kwspot.sources import AudioFile
 from kwspot_export.engines import SpeechError, open_engine
+from kwspot_export.licences import Licences
 from kwspot_export.neighbours import neighbours
 from kwspot_export.phrase import parts, read_phrase
 from kwspot_export.phrase_recipe import (
@@ -72,9 +73,16 @@ class PhraseTraining:
     """One phrase, learned in one folder; errors in what was asked for are raised at once."""
 
     def __init__(
-        self, settings: Settings, folder: Path, cache: Path, device: str = "cpu", workers: int = 2
+        self,
+        settings: Settings,
+        folder: Path,
+        cache: Path,
+        device: str = "cpu",
+        workers: int = 2,
+        licences: Licences | None = None,
     ) -> None:
         self.settings, self.folder, self.cache = settings, folder, cache
+        self.licences = licences or Licences()
         self.device, self.workers = device, workers
         self.phrase = read_phrase(settings.phrase, settings.say)
         self.data, self.encoder = Path(settings.data), Path(settings.encoder)

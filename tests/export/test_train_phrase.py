@@ -136,8 +136,14 @@ def test_a_phrase_becomes_a_model_a_card_and_a_report(folder: Path, tmp_path: Pa
     recipe = json.loads((tmp_path / "runs" / "beep" / "recipe.json").read_text())
     assert recipe["keyword"] == "beep boop"
     weights = (tmp_path / "runs" / "beep" / "best.pt").read_bytes()
-    again = command(*arguments)
+    licences = tmp_path / "licences.toml"
+    licences.write_text('weights = "Apache-2.0"\n[sources]\ntoy-speech = "CC0"\n')
+    again = command(*arguments, "--licences", licences)
     assert again.status == 0
+    card = (tmp_path / "models" / "beep.md").read_text(encoding="utf-8")
+    assert "| toy-speech | CC0 |" in card and "Licence of the weights: Apache-2.0." in card
+    detector = KeywordDetector(tmp_path / "models" / "beep.onnx")
+    assert detector.info.provenance.licence == "Apache-2.0"
     assert (tmp_path / "runs" / "beep" / "best.pt").read_bytes() == weights, "nothing is learned"
 
     # With more clips, what was learned is where a new run begins.
@@ -233,6 +239,7 @@ def test_what_torch_raises_on_a_full_disk_is_told_as_that(
         (lambda a: a, "give one of a phrase"),
         (lambda a: ["beep boop", "--quick"], "give --data a folder"),
         (lambda a: ["beep boop", *a, "--output", "beep.bin"], "should end in .onnx"),
+        (lambda a: ["beep boop", *a, "--licences", "/nowhere"], "cannot read /nowhere"),
         (lambda a: ["beep boop", *a, "--voices", "/nowhere"], "is no speech engine"),
         (lambda a: ["beep boop", *a, "--recordings", "/"], "has no recordings"),
         (lambda a: ["--continue", "/", "--reviewed", "/"], "is no run"),

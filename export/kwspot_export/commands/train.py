@@ -56,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PREFIX",
         help="what in the data not to train on, say for its licence: speech/far_field/",
     )
+    own.add_argument(
+        "--licences",
+        type=Path,
+        metavar="FILE",
+        help="what file and card say of licences (TOML): `weights`, and `[sources]` by name",
+    )
     own.add_argument("--to", nargs="+", choices=FORMATS, help="formats (default: onnx onnx-int8)")
     own.add_argument(
         "--continue",
@@ -84,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             'give one of a phrase (kwspot train "hey jarvis"), --recipe, and --continue'
         )
     if ways == ["recipe"]:
-        own = ("quick", "say", "voices", "recordings", "exclude", "to", "reviewed")
+        own = ("quick", "say", "voices", "recordings", "exclude", "licences", "to", "reviewed")
         given = next((name for name in own if getattr(args, name)), None)
         if given:
             raise TrainingError(f"--{given} is for a phrase; a recipe says all by itself")

@@ -25,6 +25,7 @@ def train_phrase(args: argparse.Namespace) -> int:
     from kwspot_export.commands.console import bars
     from kwspot_export.effort import peak_memory
     from kwspot_export.formats import check_formats, export_formats, finished_run
+    from kwspot_export.licences import read_licences
     from kwspot_export.phrase import doubts
     from kwspot_export.phrase_card import signed, write_card
     from kwspot_export.phrase_report import write_report
@@ -33,10 +34,11 @@ def train_phrase(args: argparse.Namespace) -> int:
     begun = time.monotonic()
     formats = args.to or ["onnx", "onnx-int8"]
     check_formats(formats)
+    licences = read_licences(args.licences) if args.licences else None
     settings, folder = _settings(args)
     cache = folder.parent / "cache"
     with _writing(folder, "the run's settings"):
-        job = PhraseTraining(settings, folder, cache, args.device, args.workers)
+        job = PhraseTraining(settings, folder, cache, args.device, args.workers, licences)
     output = args.output or Path("models") / f"{job.phrase.name}.onnx"
     if output.suffix != ".onnx":
         raise KwspotError(

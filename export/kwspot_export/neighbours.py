@@ -17,6 +17,8 @@ from kwspot_export.pronunciation import Sound, frequent_words, need_packages, ph
 
 ROUGH = 600  # words near by plain edit distance, whose features are then compared
 HALVES = 6  # words near each half of a word, to be said in a row
+# Beginnings of words that nobody wants to read in a report of what sounds like their word.
+COARSE = "bitch", "cock", "cunt", "dick", "fag", "fuck", "nigg", "piss", "shit", "slut", "whore"
 
 
 def neighbours(phrase: str, count: int) -> list[str]:
@@ -54,7 +56,7 @@ class _Lexicon:
 
         self._distance = panphon.distance.Distance()
         # What has no vowel is spelled out when it is said.
-        frequent = frequent_words()
+        frequent = [word for word in frequent_words() if not word.startswith(COARSE)]
         self.words = [w for w in frequent if w.isalpha() and len(w) > 1 and set(w) & set("aeiouy")]
         self._sounds = self.sounds([[word] for word in self.words])
 

@@ -1,6 +1,6 @@
 import pytest
 from kwspot_export.engines import SpeechError
-from kwspot_export.neighbours import neighbours
+from kwspot_export.neighbours import COARSE, neighbours
 
 
 def test_a_phrase_without_a_word_is_refused() -> None:
@@ -21,3 +21,5 @@ def test_what_sounds_alike_is_found_and_what_cannot_be_told_apart_is_not() -> No
     assert any(text.startswith("hey ") for text in pair)
     assert any(text.endswith(" jarvis") for text in pair)
     assert len(pair) == len(set(pair)) == 30
+    aloud = " ".join(neighbours("computer", 60))
+    assert "container" in aloud and not any(word in aloud for word in COARSE)

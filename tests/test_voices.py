@@ -149,6 +149,7 @@ def test_a_state_that_was_begun_without_embeddings_goes_on_with_them(model: Mode
     assert not np.array_equal(embeddings[0], embeddings[1]), "each step has an array of its own"
 
 
+@pytest.mark.slow
 def test_nothing_that_a_step_with_voices_allocates_stays(model: Model, folder: Path) -> None:
     detector = KeywordDetector(model, profiles=folder, vad="off")
     steps = STREAM[: 60 * 1280].reshape(-1, 1280)

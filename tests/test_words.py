@@ -187,6 +187,7 @@ def test_streams_of_the_same_models_do_not_disturb_each_other(models: list[OnnxM
     assert together == alone
 
 
+@pytest.mark.slow
 def test_nothing_that_a_step_allocates_stays(models: list[OnnxModel]) -> None:
     detector = KeywordDetector(models, threshold=1.0)
     steps = as_int16(words(4.0, seed=3))[: 49 * 1280].reshape(-1, 1280)

@@ -38,6 +38,7 @@ def start(recipe: DistillRecipe, data: Path, teachers: Path, folder: Path) -> Di
     return Distillation(recipe, data, folder, data / "cache", teachers, workers=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(OBJECTIVES))
 def test_every_system_distils_and_resumes_to_the_bit(
     kind: str, data: Path, teachers: Path, tmp_path: Path

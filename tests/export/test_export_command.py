@@ -21,6 +21,7 @@ def command(run: Run, recipe_path: Path, data: Path, output: Path, *more: str) -
     return main([*map(str, arguments), "--output-dir", str(output), *more])
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_model_file(
     finished: Run,
     recipe_path: Path,
@@ -83,6 +84,7 @@ def test_what_are_no_weights_is_said(
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_net_of_two_outputs_becomes_a_model_file(data: Path, tmp_path: Path) -> None:
     recipe_path, folder = tmp_path / "words.toml", tmp_path / "runs" / "words"
     recipe_path.write_text(finetune_text(), encoding="utf-8")

@@ -134,6 +134,7 @@ def test_merged_files_merge_again(colours: list[Path], merged: Path, tmp_path: P
     assert detections(tmp_path / "four.onnx") == detections([*colours, more])
 
 
+@pytest.mark.slow
 def test_pooled_heads_on_a_transformer_merge_and_keep_the_voice(
     pooled: list[Path], tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def test_products_are_in_eight_bits_and_in_the_file_once(
     assert [file.name for file in int8[0].parent.iterdir()] == [int8[0].name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", [random_net().encoder, random_transformer(layers=1)])
 def test_joint_nets_of_every_encoder_are_quantised(
     encoder: torch.nn.Module, calibration: Calibration, tmp_path: Path

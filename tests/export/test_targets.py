@@ -209,6 +209,7 @@ def work(shared: Path, abandoned: Path, barrier: Barrier, computed: Queue) -> No
     TargetCache(abandoned, KEY).build(Sums(), deadly)
 
 
+@pytest.mark.slow
 def test_processes_share_the_work_and_take_over_from_a_dead_one(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, computed = context.Barrier(2), context.Queue()

@@ -67,6 +67,7 @@ def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(
     assert_same_run(finished.folder, commanded.folder)
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_and_resumed_equals_one_that_was_not(
     finished: Run, recipe: Recipe, data: Path, tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import pytest
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120.0  # seconds; a browser that starts on a busy machine
 OPTIONS = (
@@ -24,8 +26,8 @@ OPTIONS = (
 )
 
 
-def find_browser() -> str | None:
-    return next(filter(None, map(shutil.which, NAMES)), None)
+PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
+needs_browser = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")
 
 
 class Browser:
@@ -34,7 +36,7 @@ class Browser:
     A WAV file as `microphone` is played once to a page that listens.
     """
 
-    def __init__(self, program: str, profile: Path, microphone: Path | None = None) -> None:
+    def __init__(self, profile: Path, microphone: Path | None = None) -> None:
         hearing = (
             "--use-fake-ui-for-media-stream",
             "--use-fake-device-for-media-stream",
@@ -46,7 +48,7 @@ class Browser:
         # The browser reads commands from descriptor 3 and answers on 4.
         command = f'exec "$0" "$@" 3<&{reads} 4>&{writes}'
         self._process = subprocess.Popen(
-            ["bash", "-c", command, program, *options, "about:blank"],
+            ["bash", "-c", command, str(PROGRAM), *options, "about:blank"],
             pass_fds=(reads, writes),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

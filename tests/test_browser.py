@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from browser import Browser, find_browser, website
+from browser import Browser, needs_browser, website
 
 from kwspot import KeywordDetector
 from kwspot.features import FrontEnd, LogMel
@@ -27,7 +27,7 @@ SECONDS = 7  # of the demo: one of its keywords
 
 pytestmark = [
     pytest.mark.slow,  # sounds are played as they were spoken
-    pytest.mark.skipif(find_browser() is None, reason="Chromium is not installed"),
+    needs_browser,
 ]
 with_runtime = pytest.mark.skipif(
     not (BROWSER / "node_modules" / "onnxruntime-web").is_dir(),
@@ -56,7 +56,7 @@ def as_text(samples: np.ndarray) -> str:
 
 @contextmanager
 def page_at(address: str, microphone: Path, folder: Path) -> Iterator[Browser]:
-    with Browser(str(find_browser()), folder / "profile", microphone) as page:
+    with Browser(folder / "profile", microphone) as page:
         page.open(address)
         yield page
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import Browser, find_browser
+from browser import Browser, needs_browser
 from test_evaluation import ToneModel, beep, hum
 from test_page import read_page
 from test_streams import silence, tone, write_manifest
@@ -49,13 +49,11 @@ def test_the_page_says_what_the_report_says_and_has_plots_and_sound(page: Path) 
         assert text in reader.said
 
 
+@needs_browser
 def test_a_browser_shows_and_plays_the_page_and_asks_for_nothing(
     page: Path, tmp_path: Path
 ) -> None:
-    program = find_browser()
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    with Browser(program, tmp_path / "profile") as browser:
+    with Browser(tmp_path / "profile") as browser:
         browser.open(page.as_uri())
         players = browser.evaluate(
             """Promise.all([...document.querySelectorAll("audio")].map(async (player) => {

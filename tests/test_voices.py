@@ -1,13 +1,12 @@
-import gc
 import json
 import os
 import stat
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from allocations import growth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound import voice
@@ -154,18 +153,7 @@ def test_nothing_that_a_step_with_voices_allocates_stays(model: Model, folder: P
     detector = KeywordDetector(model, profiles=folder, vad="off")
     steps = STREAM[: 60 * 1280].reshape(-1, 1280)
 
-    def hear() -> int:
-        for step in steps:
-            detector.process(step)
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
-
-    tracemalloc.start()
-    try:
-        held = [hear() for _ in range(8)]
-    finally:
-        tracemalloc.stop()
-    assert min(np.diff(held)) < len(steps)  # bytes: what leaks grows in every pass
+    assert growth(detector, steps) < len(steps)
 
 
 def test_of_several_models_each_has_its_own_voices(

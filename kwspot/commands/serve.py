@@ -10,7 +10,6 @@ import importlib.metadata
 import logging
 import signal
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kwspot.commands.listen import add_detector_arguments
@@ -93,9 +92,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(server: "WyomingServer", uri: str, names: str, zeroconf: str | None) -> None:
     ended = asyncio.Event()
-    with suppress(NotImplementedError):  # Windows: Ctrl-C ends it none the less
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await server.start()
     try:
         if zeroconf is not None:

@@ -10,7 +10,7 @@ from kwspot.modelfile import ModelInfo
 from kwspot_export.formats import Finished, Made
 from kwspot_export.licences import UNSTATED
 from kwspot_export.phrase_training import PhraseTraining, Trained
-from kwspot_export.validation import Score
+from kwspot_export.validation import BLOCK, Score
 
 
 def signed(finished: Finished, job: PhraseTraining, name: str) -> Finished:
@@ -116,8 +116,8 @@ data folder that holds the phrase.
 |---|---|---|---|
 {_rows(point_rows(info, score))}
 
-Chosen on {score.recorded * 2 / 3600:.1f} h of validation clips as they were recorded; what is rarer
-than they can count is extrapolated. Recall is that of {len(score.hits)} trials of *synthetic*
+Chosen on {score.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded;
+what is rarer than they can count is extrapolated. Recall is that of {len(score.hits)} trials of *synthetic*
 voices never trained on, mostly in babble at 10 and 5 dB: people are harder. `kwspot eval` measures
 it on recordings of theirs.
 """,

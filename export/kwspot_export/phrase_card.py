@@ -117,9 +117,9 @@ data folder that holds the phrase.
 {_rows(point_rows(info, score))}
 
 Chosen on {score.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded;
-what is rarer than they can count is extrapolated. Recall is that of {len(score.hits)} trials of *synthetic*
-voices never trained on, mostly in babble at 10 and 5 dB: people are harder. `kwspot eval` measures
-it on recordings of theirs.
+what is rarer than they can count is extrapolated. Recall is that of {len(score.hits)} trials of
+*synthetic* voices never trained on, mostly in babble at 10 and 5 dB: people are harder.
+`kwspot eval` measures it on recordings of theirs.
 """,
         encoding="utf-8",
     )

@@ -15,6 +15,9 @@ COLUMNS = ("path", "seconds", "text", "speaker", "role", "source")
 ROLES = ("train", "validation", "test")
 
 
+_LONG = 5  # letters
+
+
 @dataclass(frozen=True)
 class Clip:
     """One recording. `path` includes the manifest's folder; `name` is as the manifest has it."""
@@ -33,8 +36,13 @@ class Clip:
         return spoken(self.text) == spoken(keyword)
 
     def mentions(self, keyword: str) -> bool:
-        """Tell whether the keyword is among the words of the clip's text."""
-        return f" {spoken(keyword)} " in f" {spoken(self.text)} "
+        """Tell whether the keyword is among the words of the clip's text, or ends one of them.
+
+        Whoever says «supercomputer» or writes «heycomputer» says «computer». Short keywords end
+        many words that sound unlike them, and must be words of their own.
+        """
+        word, text = spoken(keyword), f" {spoken(self.text)} "
+        return (f"{word} " if len(word) >= _LONG else f" {word} ") in text
 
 
 def spoken(text: str) -> str:

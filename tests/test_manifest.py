@@ -39,6 +39,14 @@ def test_a_word_inside_a_word_is_no_mention(tmp_path: Path) -> None:
     assert not clip.mentions("alexa")
 
 
+def test_a_word_that_ends_in_a_long_keyword_mentions_it(tmp_path: Path) -> None:
+    (clip,) = read_manifest(manifest(tmp_path, HEADER + "a,1,heycomputer go,,test,x\n"))
+    assert clip.mentions("computer")
+    assert not clip.says("computer")
+    (clip,) = read_manifest(manifest(tmp_path, HEADER + "a,1,a mango,,test,x\n"))
+    assert not clip.mentions("go")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

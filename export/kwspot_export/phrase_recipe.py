@@ -69,7 +69,11 @@ def compose_recipe(
     """
     heard = [clip for clip in clips if clip.role != "test"]
     begins = f" {phrase.label}"
-    kept = [clip for clip in heard if begins not in f" {spoken(clip.text)}"]
+    kept = [
+        clip
+        for clip in heard
+        if not clip.mentions(phrase.label) and begins not in f" {spoken(clip.text)}"
+    ]
     # What mentions the phrase has no part anyway; «computers» has none in «computer».
     ignored = {spoken(clip.text) for clip in heard} - {spoken(clip.text) for clip in kept}
     for clip in kept:

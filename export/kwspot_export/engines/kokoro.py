@@ -3,9 +3,9 @@
 A voice file has a style (lengths, 1, 256) for each of some fifty people: what they sound like in
 the first half, how they speak in the second. Convex mixes and crossings are people of their own:
 
-    af_sky@0.9      mix:af_sky*0.6+am_adam*0.4@1.1      swap:af_sky+am_adam@1   (sound + manner)
+    af_sky@0.9/en-us   mix:af_sky*0.6+am_adam*0.4@1.1/en-gb   swap:af_sky+am_adam@1/en-us#12
 
-where the number after @ is the speed.
+(swapped: sound + manner), where the number after @ is the speed and an accent comes last.
 """
 
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.random import Generator
 
 from kwspot.convert import Converter
 from kwspot.features import FloatArray
+from kwspot_export.accents import draw_accent, pronounce, region_of
 from kwspot_export.engines import SpeechError, held_out, phonemes_in
 
 TIMBRE = 128  # styles before it carry the sound, those from it on the manner
@@ -39,9 +40,9 @@ class Kokoro:
         self._names = sorted(self._kokoro.voices.keys())
 
     def draw(self, role: str, rng: Generator) -> str:
-        """Draw a voice and a speed."""
-        names = held_out(self._names, role)
-        kind, speed = rng.random(), f"@{np.exp(rng.uniform(*np.log(SPEEDS))):.2f}"
+        """Draw a voice, a speed and an accent."""
+        names, kind = held_out(self._names, role), rng.random()
+        speed = f"@{np.exp(rng.uniform(*np.log(SPEEDS))):.2f}/{draw_accent(rng)}"
         if kind < ALONE or len(names) < 3:
             return str(rng.choice(names)) + speed
         if kind < ALONE + MIXED:
@@ -53,11 +54,14 @@ class Kokoro:
 
     def say(self, text: str, voice: str) -> FloatArray:
         """Say a text, or IPA between slashes: samples (N,) in [-1, 1] at 16 kHz."""
-        recipe, _, speed = voice.rpartition("@")
-        ipa, style = phonemes_in(text), self._style(recipe)
+        recipe, _, how = voice.rpartition("@")
+        speed, _, accent = how.partition("/")
+        sounds = phonemes_in(text)
+        if sounds is None:
+            sounds = self._kokoro.tokenizer.phonemize(text, region_of(accent))
         try:
             samples, rate = self._kokoro.create(
-                ipa or text, style, float(speed), "en-us", is_phonemes=ipa is not None
+                pronounce(sounds, accent), self._style(recipe), float(speed), is_phonemes=True
             )
         except ValueError as error:  # no phoneme of the text is known
             raise SpeechError(f"kokoro-82m cannot say {text!r}: {error}") from error

@@ -30,7 +30,7 @@ class Effort:
     minings: int
 
 
-DEFAULT = Effort(clips=900, neighbours=60, each=5, steps=1000, seeds=2, minings=2)
+DEFAULT = Effort(clips=600, neighbours=60, each=4, steps=1000, seeds=2, minings=2)
 QUICK = Effort(clips=200, neighbours=30, each=3, steps=250, seeds=1, minings=1)
 
 

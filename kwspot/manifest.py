@@ -6,7 +6,7 @@ folder of the CSV file. Roles are `train`, `validation` and `test`.
 
 import csv
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kwspot.errors import ManifestError
@@ -92,6 +92,18 @@ def add_clip(path: str | Path, clip: Clip) -> None:
 def read_manifests(paths: Iterable[str | Path]) -> list[Clip]:
     """Read several manifests into one list, in the order given."""
     return [clip for path in paths for clip in read_manifest(path)]
+
+
+def read_data(folder: Path, manifests: Iterable[str]) -> list[Clip]:
+    """Read manifests of a data folder, also of folders in it; clips are named by their place in it.
+
+    `made/manifest.csv` calls a clip `tts/1.flac`, and its name is `made/tts/1.flac`.
+    """
+    return [
+        replace(clip, name=(Path(manifest).parent / clip.name).as_posix())
+        for manifest in manifests
+        for clip in read_manifest(folder / manifest)
+    ]
 
 
 def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:

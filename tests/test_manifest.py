@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from kwspot import ManifestError
-from kwspot.manifest import read_manifest, read_manifests, spoken
+from kwspot.manifest import read_data, read_manifest, read_manifests, spoken
 
 HEADER = "path,seconds,text,speaker,role,source\n"
 
@@ -26,6 +26,16 @@ def test_rows_become_clips_beside_the_manifest(tmp_path: Path) -> None:
 def test_manifests_join_in_order(tmp_path: Path) -> None:
     path = manifest(tmp_path, HEADER + "a,1,,,test,x\nb,1,,,test,x\n")
     assert [clip.name for clip in read_manifests([path, path])] == ["a", "b", "a", "b"]
+
+
+def test_clips_of_a_data_folder_are_named_by_their_place(tmp_path: Path) -> None:
+    manifest(tmp_path, HEADER + "a/b.flac,1,,,test,x\n")
+    (tmp_path / "made").mkdir()
+    manifest(tmp_path / "made", HEADER + "a/b.flac,1,,,test,x\n")
+    name = next(tmp_path.glob("*.csv")).name
+    clips = read_data(tmp_path, [name, f"made/{name}"])
+    assert [clip.name for clip in clips] == ["a/b.flac", "made/a/b.flac"]
+    assert [clip.path for clip in clips] == [tmp_path / clip.name for clip in clips]
 
 
 def test_words_are_compared_without_case_and_punctuation() -> None:

@@ -28,7 +28,7 @@ from study import KEYWORDS, SCRATCH, WHISPER, Tuned, distill_recipe, finetune_re
 from torch.nn import functional
 
 from kwspot.features import FloatArray
-from kwspot.manifest import read_manifests
+from kwspot.manifest import read_data
 from kwspot.material import Material
 
 HAND_PICKED: Groups = ((0,), (2,), (4,))  # in equal steps, as DPHuBERT's 0, 4, 8, 12
@@ -147,7 +147,7 @@ def _trained_on(args: argparse.Namespace) -> tuple[npt.NDArray, npt.NDArray]:
 
 
 def _tested_on(args: argparse.Namespace) -> tuple[npt.NDArray, npt.NDArray]:
-    clips = read_manifests(args.data / name for name in MANIFESTS)
+    clips = read_data(args.data, MANIFESTS)
     chosen = clips_under(clips, "test", COMMANDS)
     talkers, noises = clips_under(clips, "test", "speech/"), clips_under(clips, "test", "noise/")
     windows = np.stack(list(in_noise(chosen, Material((), (), tuple(talkers), tuple(noises)))))

@@ -25,7 +25,7 @@ from study import ENCODERS, SCRATCH, Row, Tuned, distill_recipe, finetune_recipe
 from tasks import Study
 
 from kwspot.bench import machine
-from kwspot.manifest import read_manifests
+from kwspot.manifest import read_data
 
 HERE = Path(__file__).parent
 MANIFESTS = "manifest_real.csv", "manifest_tts.csv"
@@ -146,7 +146,7 @@ def _of_encoder(study: Study, path: Path, front_end: object) -> dict[str, float 
 
 
 def _open_study(args: argparse.Namespace) -> Study:
-    clips = read_manifests(args.data / name for name in MANIFESTS)
+    clips = read_data(args.data, MANIFESTS)
     return Study.open(clips, args.runs / "cache" / "study")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from kwspot.manifest import Clip, read_manifests
+from kwspot.manifest import Clip, read_data
 from kwspot_export import augment, processes
 from kwspot_export.acoustics import Acoustics, draw_babble
 from kwspot_export.bank import Bank
@@ -52,7 +52,7 @@ def heard_clips(sound: Sound, data: Path) -> list[Clip]:
     """
     clips = [
         clip
-        for clip in read_manifests(data / name for name in sound.manifests)
+        for clip in read_data(data, sound.manifests)
         if clip.role == "train" and not any(clip.mentions(word) for word in sound.unheard)
     ]
     prefixes = (*(g.prefix for g in sound.speech), *sound.noises, *sound.rooms)

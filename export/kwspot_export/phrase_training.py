@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from kwspot.features import SAMPLE_RATE
-from kwspot.manifest import Clip, read_manifest, read_manifests, spoken
+from kwspot.manifest import Clip, read_data, read_manifest, spoken
 from kwspot.sources import AudioFile
 from kwspot_export.engines import SpeechError, open_engine
 from kwspot_export.licences import Licences
@@ -87,11 +87,7 @@ class PhraseTraining:
         self.phrase = read_phrase(settings.phrase, settings.say)
         self.data, self.encoder = Path(settings.data), Path(settings.encoder)
         self.manifests = find_manifests(self.data)
-        self.clips = [
-            clip
-            for clip in read_manifests(self.data / name for name in self.manifests)
-            if clip.role != "test"
-        ]
+        self.clips = [clip for clip in read_data(self.data, self.manifests) if clip.role != "test"]
         self.size = size_of(self.encoder)
         self.found = [
             one

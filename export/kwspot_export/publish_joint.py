@@ -12,7 +12,7 @@ import torch
 from kwspot.calibration import BLOCK
 from kwspot.endpoints import speech_span
 from kwspot.features import SAMPLE_RATE
-from kwspot.manifest import read_manifests, spoken
+from kwspot.manifest import read_data, spoken
 from kwspot.modelfile import FORMAT, Keyword, ModelInfo, Provenance, VoicePoint
 from kwspot_export.corpus import Corpus
 from kwspot_export.examples import BACKGROUND
@@ -86,7 +86,7 @@ def calibrate(job: Finetuning) -> dict[str, Score]:
     prefixes += recipe.sound.noises
     clips = [
         clip
-        for clip in read_manifests(data / name for name in recipe.sound.manifests)
+        for clip in read_data(data, recipe.sound.manifests)
         if clip.role == "validation" and clip.name.startswith(prefixes)
     ]
     others = [i for i, c in enumerate(clips) if not any(c.mentions(word) for word in words)]
@@ -117,7 +117,7 @@ def calibrate_voices(job: Finetuning) -> VoicePoint | None:
     heard = {clip.speaker for clip in job.clips}
     clips = [
         clip
-        for clip in read_manifests(job.data / name for name in recipe.sound.manifests)
+        for clip in read_data(job.data, recipe.sound.manifests)
         if clip.role == "validation"
         and clip.name.startswith(recipe.speakers.clips)
         and clip.speaker not in heard | {""}

@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from kwspot.features import SAMPLE_RATE
-from kwspot.manifest import Clip, read_manifests, spoken
+from kwspot.manifest import Clip, read_data, spoken
 from kwspot_export import mining
 from kwspot_export.augment import Conditions
 from kwspot_export.batches import Batch, Composer, Hard, draw_pools
@@ -93,7 +93,7 @@ class Run:
         self.recipe, self.folder, self.workers = recipe, folder, workers
         self.device = torch.device(device)
         folder.mkdir(parents=True, exist_ok=True)
-        clips = _untested(read_manifests(data / name for name in recipe.data.manifests))
+        clips = _untested(read_data(data, recipe.data.manifests))
         own = _untested(more)
         self.split = _split(clips + own, recipe)
         self.corpus = Corpus.open(clips, cache, decoding)

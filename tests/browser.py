@@ -97,6 +97,47 @@ class Browser:
         """Return what a reader of the page sees."""
         return str(self.evaluate("document.body.innerText"))
 
+    def players(self) -> list[tuple[bool, float]]:
+        """Return of each audio player whether the browser can play it, and its seconds."""
+        found = self.evaluate(
+            """Promise.all([...document.querySelectorAll("audio")].map(async (player) => {
+                 if (player.readyState < 1) await new Promise((done) => {
+                   player.onloadedmetadata = player.onerror = done;
+                 });
+                 return [player.error === null, player.duration];
+               }))"""
+        )
+        return [(sound, seconds) for sound, seconds in found]
+
+    def play_first(self) -> Any:
+        """Play the first audio player to its end; return the seconds played, or what failed."""
+        return self.evaluate(
+            """new Promise((done) => {
+                 const player = document.querySelector("audio");
+                 player.onended = () => done(player.currentTime);
+                 player.onerror = () => done(player.error.message);
+                 player.play();
+               })"""
+        )
+
+    def assert_plots(self, count: int) -> None:
+        """See that so many plots have a size and curves, and that nothing is too wide to read."""
+        plots = self.evaluate(
+            """[...document.querySelectorAll("figure svg")].map((plot) => {
+                 const box = plot.getBoundingClientRect();
+                 return [box.width, box.height, plot.querySelectorAll("path").length];
+               })"""
+        )
+        assert len(plots) == count
+        assert all(width > 300 and height > 100 and paths > 10 for width, height, paths in plots)
+        assert self.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    def assert_alone(self, page: Path) -> None:
+        """See that a page asked for nothing but itself."""
+        assert {address.partition(":")[0] for address in self.requests} == {"file", "data"}
+        files = [address for address in self.requests if address.startswith("file:")]
+        assert files == [page.as_uri()]
+
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters} | self._session

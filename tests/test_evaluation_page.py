@@ -55,41 +55,15 @@ def test_a_browser_shows_and_plays_the_page_and_asks_for_nothing(
 ) -> None:
     with Browser(tmp_path / "profile") as browser:
         browser.open(page.as_uri())
-        players = browser.evaluate(
-            """Promise.all([...document.querySelectorAll("audio")].map(async (player) => {
-                 if (player.readyState < 1) await new Promise((done) => {
-                   player.onloadedmetadata = player.onerror = done;
-                 });
-                 return [player.error === null, player.duration];
-               }))"""
-        )
+        players = browser.players()
         assert len(players) == 6
         assert all(sound for sound, _ in players)
         # The alarm is at about 1.2 s: from 2 s before it to half a second after is all its clip.
         assert players[0][1] == pytest.approx(1.5)
         assert players[1][1] == pytest.approx(0.5 + 0.3 + 0.5, abs=0.1)  # around the word
-        ended = browser.evaluate(
-            """new Promise((done) => {
-                 const player = document.querySelector("audio");
-                 player.onended = () => done(player.currentTime);
-                 player.onerror = () => done(player.error.message);
-                 player.play();
-               })"""
-        )
-        assert ended == pytest.approx(players[0][1], abs=0.01)
-        plots = browser.evaluate(
-            """[...document.querySelectorAll("figure svg")].map((plot) => {
-                 const box = plot.getBoundingClientRect();
-                 return [box.width, box.height, plot.querySelectorAll("path").length];
-               })"""
-        )
-        assert len(plots) == 2
-        assert all(width > 300 and height > 100 and paths > 10 for width, height, paths in plots)
-        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert {address.partition(":")[0] for address in browser.requests} == {"file", "data"}
-        assert [address for address in browser.requests if address.startswith("file:")] == [
-            page.as_uri()
-        ]
+        assert browser.play_first() == pytest.approx(players[0][1], abs=0.01)
+        browser.assert_plots(2)
+        browser.assert_alone(page)
 
 
 def test_a_page_of_nothing_missed_says_so(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from browser import Browser, needs_browser
 from kwspot_export import effort, phrase, phrase_training, pronunciation
 from kwspot_export.commands import train_phrase
 from kwspot_export.effort import Effort, estimate, peak_memory
@@ -97,6 +98,26 @@ def options(folder: Path, place: Path) -> list[object]:
         *("--quick", "--data", folder, "--encoder", folder / "encoder.pt"),
         *("--run", place / "runs" / "beep", "--output", place / "models" / "beep.onnx"),
     ]
+
+
+@pytest.mark.slow
+@needs_browser
+def test_a_browser_shows_and_plays_the_report_and_asks_for_nothing(
+    folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    done = command("beep boop", *options(folder, tmp_path))
+    assert done.status == 0, done.err
+    page = tmp_path / "models" / "beep.html"
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(page.as_uri())
+        players = browser.players()
+        assert len(players) >= 2
+        assert all(sound and seconds > 0.1 for sound, seconds in players)
+        assert browser.play_first() == pytest.approx(players[0][1], abs=0.01)
+        browser.assert_plots(2)
+        assert "Operating points" in browser.text()
+        browser.assert_alone(page)
 
 
 @pytest.mark.slow

@@ -12,12 +12,15 @@ with the clips of a shorter one.
 import csv
 import hashlib
 import json
+import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from numpy.random import Generator
@@ -143,8 +146,17 @@ def _begin(sources: list[str], folder: Path) -> None:
     global _folder
     # Ctrl-C reaches all processes of a terminal; one of them answers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     _engines[:] = [open_engine(source) for source in sources]
     _folder = folder
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that it works for is killed; nobody else would."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _speak(job: _Job) -> dict[str, object]:

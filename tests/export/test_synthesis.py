@@ -1,10 +1,13 @@
 import json
 import os
 import stat
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from kwspot_export import neighbours
@@ -106,6 +109,23 @@ def test_what_cannot_be_said_is_refused(tmp_path: Path, text: str, match: str) -
     with pytest.raises(SpeechError, match=match) as caught:
         synthesise([Line(text, 2, "tts")], ["espeak-ng"], tmp_path / "out")
     assert_one_sentence(caught.value)
+
+
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    program = Path(os.environ["PATH"].partition(os.pathsep)[0]) / "espeak-ng"
+    program.write_text(
+        program.read_text().replace("import io,", "import time; time.sleep(1)\nimport io,")
+    )
+    command = [sys.executable, "-m", "kwspot.cli", "synthesise", "go", "--clips", "50"]
+    with subprocess.Popen([*command, "--output", str(tmp_path / "out")]) as process:
+        while not list(tmp_path.glob("out/tts/go/*.flac")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert workers
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
 
 
 def test_a_folder_of_other_engines_or_another_seed_is_refused(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ PEERS = {
     "wakeforge": Peer("0.3.0", Installation(("ovos-ww-plugin-wakeforge==0.3.0",)), "wakeforge.py"),
     # Alone: it asks for enum34, which breaks every Python of this decade.
     "Porcupine": Peer("1.9.5", Installation(("numpy",), ("pvporcupine==1.9.5",)), "porcupine.py"),
+    "pocketsphinx": Peer("5.1.1", Installation(("pocketsphinx==5.1.1",)), "sphinx.py"),
 }
 
 
@@ -167,7 +168,8 @@ def render(comparison: Comparison) -> str:
         "streams of `kwspot eval`, gates off, one decision for all (armed again below half the "
         "threshold and after 1 s). In brackets: 95 % by clip (Wilson), by event (exact Poisson). "
         "Latency is from the word's end to the end of the call that fired, at that threshold. "
-        "Porcupine tells no scores: its threshold stands for the highest sensitivity of eleven.",
+        "Porcupine and pocketsphinx tell no scores: their thresholds stand for the highest "
+        "sensitivity of eleven and the laxest likelihood of three.",
     ]
     cost = [f"* {line}" for line in conditions(comparison.cost)]
     parts = [_piped(first), *notes, _piped(second), "\n".join(cost)]

@@ -1,7 +1,7 @@
 """pocketsphinx 5.1.1: a large-vocabulary decoder of the 2000s in its keyphrase mode.
 
-It tells only whether it fired at a threshold, a likelihood ratio. For scores it runs at THRESHOLDS side by
-side, and the score is higher the stricter the one that fired.
+It tells only whether it fired at a threshold, a likelihood ratio. For scores it runs at THRESHOLDS
+side by side, and the score is higher the stricter the one that fired.
 """
 
 import math

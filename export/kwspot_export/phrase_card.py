@@ -85,6 +85,7 @@ def write_card(
     near = len(job.lines) - 1
     said = "" if job.phrase.spelled and not settings.say else f", said as {job.phrase.said}"
     excluded = ", ".join(settings.exclude)
+    begun = "a finished run of the phrase, which began with " if settings.begun_with else ""
     licence = job.licences.weights
     if licence == UNSTATED:
         licence += "; it is for who made them to choose, by the licences below"
@@ -97,7 +98,7 @@ Hears «{job.phrase.label}»{said}. Licence of the weights: {licence}.
 
 Made by `kwspot train "{settings.phrase}" --data DIR`: {effort.clips} clips by synthetic voices,
 {near} words and parts that sound like it, recordings of people: {people}; {effort.seeds} seeds of
-{effort.steps} steps of {recipe.schedule.batch} windows, from {trained.run.origin}.
+{effort.steps} steps of {recipe.schedule.batch} windows, from {begun}{trained.run.origin}.
 {f"Left out of training: {excluded}." if excluded else ""}
 {merit_text(trained)}
 

@@ -187,6 +187,8 @@ def test_a_phrase_becomes_a_model_a_card_and_a_report(folder: Path, tmp_path: Pa
     assert settings["begun_with"] == str(run / "best.pt")
     assert settings["effort"]["steps"] == TINY.steps // 3
     assert KeywordDetector(tmp_path / "models" / "more.onnx").info.name == "more"
+    card = (tmp_path / "models" / "more.md").read_text(encoding="utf-8")
+    assert "from a finished run of the phrase, which began with toy" in card
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,15 +50,17 @@ sys.stdout.buffer.write(out.getvalue())
 TINY = Effort(clips=12, neighbours=2, each=1, steps=8, seeds=2, minings=1)
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     program = tmp_path_factory.mktemp("bin") / "espeak-ng"
     program.write_text(PROGRAM.format(python=sys.executable))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    for module in (phrase, phrase_training, pronunciation):
-        monkeypatch.setattr(module, "missing_package", lambda: "panphon")
-    monkeypatch.setattr(effort, "QUICK", TINY)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+        for module in (phrase, phrase_training, pronunciation):
+            monkeypatch.setattr(module, "missing_package", lambda: "panphon")
+        monkeypatch.setattr(effort, "QUICK", TINY)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -100,15 +102,36 @@ def options(folder: Path, place: Path) -> list[object]:
     ]
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended: the options that it had, the folder that it wrote to, what it said."""
+
+    arguments: list[object]
+    place: Path
+    done: Said
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    pytest.importorskip("matplotlib")
+    place = tmp_path_factory.mktemp("finished")
+    own = place / "own"
+    own.mkdir()
+    rng = np.random.default_rng(3)
+    soundfile.write(own / "silent.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+    soundfile.write(own / "long.wav", other_words(rng, 60), SAMPLE_RATE)
+    soundfile.write(own / "loud.wav", np.clip(clip(rng, keyword(rng)) * 50, -1, 1), SAMPLE_RATE)
+    (own / "broken.wav").write_text("no sound")
+    arguments = ["beep boop", *options(folder, place), "--recordings", own]
+    return Finished(arguments, place, command(*arguments))
+
+
 @pytest.mark.slow
 @needs_browser
 def test_a_browser_shows_and_plays_the_report_and_asks_for_nothing(
-    folder: Path, tmp_path: Path
+    finished: Finished, tmp_path: Path
 ) -> None:
-    pytest.importorskip("matplotlib")
-    done = command("beep boop", *options(folder, tmp_path))
-    assert done.status == 0, done.err
-    page = tmp_path / "models" / "beep.html"
+    page = finished.place / "models" / "beep.html"
     with Browser(tmp_path / "profile") as browser:
         browser.open(page.as_uri())
         players = browser.players()
@@ -121,17 +144,9 @@ def test_a_browser_shows_and_plays_the_report_and_asks_for_nothing(
 
 
 @pytest.mark.slow
-def test_a_phrase_becomes_a_model_a_card_and_a_report(folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    own = tmp_path / "own"
-    own.mkdir()
-    rng = np.random.default_rng(3)
-    soundfile.write(own / "silent.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
-    soundfile.write(own / "long.wav", other_words(rng, 60), SAMPLE_RATE)
-    soundfile.write(own / "loud.wav", np.clip(clip(rng, keyword(rng)) * 50, -1, 1), SAMPLE_RATE)
-    (own / "broken.wav").write_text("no sound")
-    arguments = ["beep boop", *options(folder, tmp_path), "--recordings", own]
-    done = command(*arguments)
+def test_a_phrase_becomes_a_model_a_card_and_a_report(finished: Finished) -> None:
+    arguments, tmp_path, done = finished.arguments, finished.place, finished.done
+    rng = np.random.default_rng(4)
     assert done.status == 0, done.err
     for reason in ("silent: ", "too long: ", "clipped: ", "0 good, 4 left out", "broken.wav"):
         assert reason in done.err

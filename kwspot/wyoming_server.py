@@ -205,7 +205,7 @@ class _Client:
     async def _report(self, hits: list[Hit]) -> None:
         for hit in hits:
             time = round(1000 * hit.end) if self._stamp is None else self._stamp
-            await self._send(Detection(name=hit.keyword, timestamp=time))
+            await self._send(Detection(name=hit.keyword, timestamp=time, speaker=hit.speaker))
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -14,14 +14,16 @@ from types import ModuleType
 import numpy as np
 import psutil
 import pytest
-from sound import as_int16, words
+from sound import as_int16, voice, words
 from tiny import INFO, write_model
 
 from kwspot import KeywordDetector, KwspotError
 from kwspot.cli import main
 from kwspot.convert import Converter
+from kwspot.enrolment import Enrolment
 from kwspot.loader import load_model
 from kwspot.model import Model, OnnxModel
+from kwspot.voices import write_profile
 
 pytest.importorskip("wyoming", reason="the extra wyoming is not installed")
 
@@ -481,6 +483,56 @@ def test_the_command_serves_until_it_is_told_to_end(
         assert process.wait(10) == 0
         assert process.stderr.read() == ""
     assert scheme == "tcp" or not (tmp_path / "socket").exists()
+
+
+@pytest.fixture
+def household(tmp_path: Path) -> tuple[Path, Path]:
+    """A model that tells voices apart, and profiles: Ana's voice is dark, Ben's is bright."""
+    path = write_model(tmp_path / "voice.onnx", tells_voices=True)
+    for name, bright in (("ana", False), ("ben", True)):
+        enrolment = Enrolment(load_model(path), "loud")
+        clips = [enrolment.hear(str(seed), voice(bright, seed)) for seed in range(3)]
+        write_profile(enrolment.profile(clips)[0], name, tmp_path / "voices")
+    return path, tmp_path / "voices"
+
+
+@pytest.mark.parametrize(("only", "heard"), [(None, ["ana", "ben", "ana"]), ("ben", ["ben"])])
+def test_clients_are_told_who_spoke_and_others_are_not_heard(
+    household: tuple[Path, Path], only: str | None, heard: list[str]
+) -> None:
+    path, folder = household
+    pause = np.zeros(16000, np.float32)
+    parts = [part for bright in (False, True, False) for part in (pause, voice(bright, 50))]
+    audio = chunks(as_int16(np.concatenate([*parts, pause])))
+    command = [*SERVE, "--model", str(path), "--uri", "tcp://127.0.0.1:0"]
+    command += ["--profiles", str(folder), *(["--only", only] if only else [])]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        uri = process.stderr.readline().split()[3].rstrip(";")
+
+        async def hear() -> list[Event]:
+            async with asyncio.timeout(30), AsyncClient.from_uri(uri) as client:
+                await say(client, audio)
+                return await answers(client)
+
+        try:
+            events = asyncio.run(hear())
+        finally:
+            process.terminate()
+    detections = [Detection.from_event(e) for e in events if Detection.is_type(e.type)]
+    assert [detection.speaker for detection in detections] == heard
+
+
+def test_voices_that_cannot_be_heard_are_refused_before_serving(
+    household: tuple[Path, Path], tiny_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = household
+    serve = ["serve", "--uri", "tcp://127.0.0.1:0", "--profiles", str(folder)]
+    assert main([*serve, "--model", str(path), "--model", str(tiny_path)]) == 2
+    assert "serve one model" in capsys.readouterr().err
+    assert main([*serve, "--model", str(path), "--only", "eve"]) == 2
+    assert "'eve' is not enrolled" in capsys.readouterr().err
+    assert main([*serve, "--model", str(tiny_path)]) == 2
+    assert "cannot tell voices apart" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def write_card(
 ) -> None:
     """Write the card."""
     settings, effort, recipe = job.settings, job.settings.effort, trained.run.recipe
+    seeds = f"{effort.seeds} seed{'s' * (effort.seeds > 1)}"
     files = "\n".join(
         f"* `{one.path.name}`, {one.path.stat().st_size / 1000:.0f} kB; "
         f"differs from torch by at most {one.largest:.2g}"
@@ -97,7 +98,7 @@ Hears «{job.phrase.label}»{said}. Licence of the weights: {licence}.
 {files}
 
 Made by `kwspot train "{settings.phrase}" --data DIR`: {effort.clips} clips by synthetic voices,
-{near} words and parts that sound like it, recordings of people: {people}; {effort.seeds} seeds of
+{near} words and parts that sound like it, recordings of people: {people}; {seeds} of
 {effort.steps} steps of {recipe.schedule.batch} windows, from {begun}{trained.run.origin}.
 {f"Left out of training: {excluded}." if excluded else ""}
 {merit_text(trained)}

@@ -30,6 +30,7 @@ RECORDED_SHARE = 0.35  # of the positives, if there are recordings
 TAKEN_FOR_SHARE = 0.10  # of the negatives: what once was a false alarm
 HELD_OUT_EVERY = 5  # speakers, where no clip of a kind has role validation
 RATE = 1e-3  # from the distilled encoder; scratch likes twice as much
+BATCH = 64  # half the windows in twice the steps: the same work, and learns far more
 MINE_AT = 0.25, 0.5  # shares of the steps
 
 
@@ -116,6 +117,7 @@ def compose_recipe(
     steps = effort.steps
     schedule = Schedule(
         steps=steps,
+        batch=BATCH,
         learning_rate=RATE,
         warm_up=min(100, steps // 5),
         mine_at=MINE_AT[-effort.minings :],

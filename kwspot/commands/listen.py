@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from kwspot.action import Action
@@ -55,20 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="200MB",
         help="of all of them; the oldest near misses go first (default: %(default)s)",
     )
-    who = parser.add_argument_group("who spoke (`kwspot enroll`); a convenience, no security")
-    who.add_argument(
-        "--profiles",
-        metavar="DIR",
-        nargs="?",
-        const=ENROLLED,
-        help="say whose voice it is, of those in the folder, or of those that are enrolled",
-    )
-    who.add_argument(
-        "--only",
-        action="append",
-        metavar="NAME",
-        help="hear no other voice; can be repeated for several",
-    )
+    add_voice_arguments(parser)
     add_detector_arguments(parser)
     raw = parser.add_argument_group("raw PCM on stdin (--input -)")
     raw.add_argument("--rate", type=int, default=SAMPLE_RATE, help="Hz (default: %(default)s)")
@@ -98,15 +86,37 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--refractory", type=_seconds, help="seconds between two detections")
 
 
+def add_voice_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that ask who spoke."""
+    group = parser.add_argument_group("who spoke (`kwspot enroll`); a convenience, no security")
+    group.add_argument(
+        "--profiles",
+        metavar="DIR",
+        nargs="?",
+        const=ENROLLED,
+        help="say whose voice it is, of those in the folder, or of those that are enrolled",
+    )
+    group.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="hear no other voice; can be repeated for several",
+    )
+
+
+def profiles_folder(profiles: str | None) -> str | Path | None:
+    """Return the folder that --profiles names, that of all enrolled voices if it names none."""
+    if profiles != ENROLLED:
+        return profiles
+    from kwspot.voices import voices_folder  # few need it
+
+    return voices_folder()
+
+
 def make_detector(args: argparse.Namespace) -> KeywordDetector:
     """Build the detector that the options ask for."""
     if args.threshold is not None and args.thresholds is not None:
         raise KwspotError("--threshold and --thresholds are given: choose one")
-    profiles = args.profiles
-    if profiles == ENROLLED:
-        from kwspot.voices import voices_folder  # few need it
-
-        profiles = voices_folder()
     return KeywordDetector(
         args.model,
         threshold=args.threshold,
@@ -114,7 +124,7 @@ def make_detector(args: argparse.Namespace) -> KeywordDetector:
         thresholds=args.thresholds,
         vad=args.vad,
         refractory=args.refractory,
-        profiles=profiles,
+        profiles=profiles_folder(args.profiles),
         only=args.only,
     )
 

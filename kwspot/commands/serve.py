@@ -12,7 +12,11 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from kwspot.commands.listen import add_detector_arguments
+from kwspot.commands.listen import (
+    add_detector_arguments,
+    add_voice_arguments,
+    profiles_folder,
+)
 from kwspot.detector import KeywordDetector
 from kwspot.errors import KwspotError
 from kwspot.loader import load_model
@@ -55,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="let Home Assistant find the service; needs the extra zeroconf",
     )
+    add_voice_arguments(parser)
     add_detector_arguments(parser)
 
 
@@ -68,6 +73,12 @@ def run(args: argparse.Namespace) -> int:
             f"`kwspot serve` needs the Wyoming package ({error}): pip install 'kwspot[wyoming]'"
         ) from error
 
+    if len(args.model) > 1 and (args.profiles is not None or args.only is not None):
+        raise KwspotError(
+            "a voice is enrolled for one model file: with --profiles or --only, serve one model "
+            "(`kwspot merge` joins those of one encoder)"
+        )
+
     def make_detector(model: Model) -> KeywordDetector:
         return KeywordDetector(
             model,
@@ -75,10 +86,15 @@ def run(args: argparse.Namespace) -> int:
             sensitivity=args.sensitivity,
             vad=args.vad,
             refractory=args.refractory,
+            profiles=profiles_folder(args.profiles),
+            only=args.only,
         )
 
+    models = tuple(load_model(name) for name in args.model)
+    for model in models:
+        make_detector(model)  # what is wrong with the options is said now, not to the first client
     service = Service(
-        models=tuple(load_model(name) for name in args.model),
+        models=models,
         make_detector=make_detector,
         version=importlib.metadata.version("kwspot"),
         languages=tuple(args.language or ["en"]),

@@ -195,12 +195,14 @@ def test_a_phrase_becomes_a_model_a_card_and_a_report(finished: Finished) -> Non
     write_manifest(reviewed / "manifest.csv", rows)
     run = tmp_path / "runs" / "beep"
     more = command(
-        "--continue", run, "--reviewed", reviewed, "--output", tmp_path / "models" / "more.onnx"
+        *("--continue", run, "--reviewed", reviewed, "--seeds", 1),
+        *("--output", tmp_path / "models" / "more.onnx"),
     )
     assert more.status == 0, more.err
     settings = json.loads((run.with_name("beep-continued") / "settings.json").read_text())
     assert settings["begun_with"] == str(run / "best.pt")
     assert settings["effort"]["steps"] == TINY.steps // 3
+    assert (TINY.seeds, settings["effort"]["seeds"]) == (2, 1)
     assert KeywordDetector(tmp_path / "models" / "more.onnx").info.name == "more"
     card = (tmp_path / "models" / "more.md").read_text(encoding="utf-8")
     assert "from a finished run of the phrase, which began with toy" in card
@@ -280,6 +282,7 @@ def test_what_torch_raises_on_a_full_disk_is_told_as_that(
         (lambda a: ["beep boop", *a, "--licences", "/nowhere"], "cannot read /nowhere"),
         (lambda a: ["beep boop", *a, "--voices", "/nowhere"], "is no speech engine"),
         (lambda a: ["beep boop", *a, "--recordings", "/"], "has no recordings"),
+        (lambda a: ["beep boop", *a, "--seeds", "0"], "--seeds 0: train once at least"),
         (lambda a: ["--continue", "/", "--reviewed", "/"], "is no run"),
         (lambda a: ["--recipe", "r.toml", "--quick"], "--quick is for a phrase"),
     ],

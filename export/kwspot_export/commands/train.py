@@ -8,6 +8,10 @@ import argparse
 from pathlib import Path
 
 HELP = "train a keyword model from a phrase or a recipe"
+OF_A_PHRASE = (
+    *("quick", "seeds", "say", "voices", "recordings"),
+    *("exclude", "licences", "to", "reviewed"),
+)
 FORMATS = ("onnx", "onnx-int8", "tflite", "tflite-int8")  # without importing torch
 
 
@@ -32,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument_group("for a phrase")
     own.add_argument(
         "--quick", action="store_true", help="about a quarter of the time, and a worse model"
+    )
+    own.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="train N times, by other random numbers, and keep the mean of the weights if it does "
+        "as well as the best (default: 1)",
     )
     own.add_argument(
         "--say", metavar="TEXT", help="how it sounds, in letters or as IPA: /ˈdʒɑːɹvɪs/"
@@ -90,8 +101,7 @@ def run(args: argparse.Namespace) -> int:
             'give one of a phrase (kwspot train "hey jarvis"), --recipe, and --continue'
         )
     if ways == ["recipe"]:
-        own = ("quick", "say", "voices", "recordings", "exclude", "licences", "to", "reviewed")
-        given = next((name for name in own if getattr(args, name)), None)
+        given = next((name for name in OF_A_PHRASE if getattr(args, name)), None)
         if given:
             raise TrainingError(f"--{given} is for a phrase; a recipe says all by itself")
         if args.data is None:

@@ -85,6 +85,8 @@ def _settings(args: argparse.Namespace) -> tuple["Settings", Path]:
     from kwspot_export.phrase_recipe import find_manifests
     from kwspot_export.phrase_settings import Settings, read_settings
 
+    if args.seeds is not None and args.seeds < 1:
+        raise KwspotError(f"--seeds {args.seeds}: train once at least")
     given = [*(args.recordings or []), *([args.reviewed] if args.reviewed else [])]
     recordings = tuple(str(path.resolve()) for path in given)
     if args.continued is not None:
@@ -95,6 +97,7 @@ def _settings(args: argparse.Namespace) -> tuple["Settings", Path]:
     # An engine is a folder or a program's name.
     voices = [str(Path(v).resolve()) if Path(v).is_dir() else v for v in args.voices or ()]
     encoder = args.encoder or Path(kwspot.models.__path__[0]) / "encoder.pt"
+    effort = QUICK if args.quick else DEFAULT
     settings = Settings(
         phrase=args.phrase,
         say=args.say,
@@ -102,7 +105,7 @@ def _settings(args: argparse.Namespace) -> tuple["Settings", Path]:
         data=str(args.data.resolve()),
         exclude=tuple(args.exclude or ()),
         recordings=recordings,
-        effort=QUICK if args.quick else DEFAULT,
+        effort=replace(effort, seeds=args.seeds or effort.seeds),
         encoder=str(encoder.resolve()),
         spoken=str((folder / "voices").resolve()),
     )
@@ -120,6 +123,7 @@ def _continued(
             "--continue needs new clips to learn from: give --reviewed or --recordings"
         )
     effort = replace(begun.effort, steps=max(1, begun.effort.steps // CONTINUED_SHARE))
+    effort = replace(effort, seeds=args.seeds or effort.seeds)
     settings = replace(
         begun,
         recordings=(*begun.recordings, *more),

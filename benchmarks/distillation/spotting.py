@@ -81,20 +81,16 @@ class SpeechCommands:
 
         Raises StudyError for a network without one of the labels.
         """
-        return tuple(
-            100 * float(np.mean(self.decisions(network, index) == self.labels))
-            for index in range(1 + len(SNRS))
-        )
-
-    def decisions(self, network: Network, condition: int) -> npt.NDArray:
-        """Return what a network says of each clip in a condition: indices into SC12, (N,).
-
-        Raises StudyError for a network without one of the labels.
-        """
         missing = [label for label in SC12 if label not in network.labels]
         if missing:
             raise StudyError(f"the network has no label {missing[0]!r}: it has {network.labels}")
         columns = [network.labels.index(label) for label in SC12]
+        return tuple(
+            100 * float(np.mean(self._decisions(network, index, columns) == self.labels))
+            for index in range(1 + len(SNRS))
+        )
+
+    def _decisions(self, network: Network, condition: int, columns: list[int]) -> npt.NDArray:
         parts = batches(self.windows[:, condition])
         logits = [finite(network.logits(part)[:, -1], "logits") for part in parts]
         return np.concatenate(logits)[:, columns].argmax(axis=1)

@@ -29,6 +29,11 @@ class Effort:
     seeds: int
     minings: int
 
+    @property
+    def training(self) -> str:
+        """Say how long is trained: «1 seed of 4000 steps»."""
+        return f"{self.seeds} seed{'s' * (self.seeds > 1)} of {self.steps} steps"
+
 
 DEFAULT = Effort(clips=600, neighbours=60, each=4, steps=4000, seeds=1, minings=2)
 QUICK = Effort(clips=200, neighbours=30, each=3, steps=600, seeds=1, minings=1)

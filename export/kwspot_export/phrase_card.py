@@ -15,8 +15,7 @@ from kwspot_export.validation import BLOCK, Score
 
 def signed(finished: Finished, job: PhraseTraining, name: str) -> Finished:
     """Name a finished net, and say what made it."""
-    seeds = job.settings.effort.seeds
-    made = f"kwspot train {job.settings.phrase!r}, {seeds} seed{'s' * (seeds > 1)}"
+    made = f"kwspot train {job.settings.phrase!r}, {job.settings.effort.training}"
     origin = f"{made}, encoder: {job.encoder.name}"
     info = finished.info
     return replace(
@@ -74,7 +73,6 @@ def write_card(
 ) -> None:
     """Write the card."""
     settings, effort, recipe = job.settings, job.settings.effort, trained.run.recipe
-    seeds = f"{effort.seeds} seed{'s' * (effort.seeds > 1)}"
     files = "\n".join(
         f"* `{one.path.name}`, {one.path.stat().st_size / 1000:.0f} kB; "
         f"differs from torch by at most {one.largest:.2g}"
@@ -98,8 +96,8 @@ Hears «{job.phrase.label}»{said}. Licence of the weights: {licence}.
 {files}
 
 Made by `kwspot train "{settings.phrase}" --data DIR`: {effort.clips} clips by synthetic voices,
-{near} words and parts that sound like it, recordings of people: {people}; {seeds} of
-{effort.steps} steps of {recipe.schedule.batch} windows, from {begun}{trained.run.origin}.
+{near} words and parts that sound like it, recordings of people: {people};
+{effort.training} of {recipe.schedule.batch} windows, from {begun}{trained.run.origin}.
 {f"Left out of training: {excluded}." if excluded else ""}
 {merit_text(trained)}
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes that make batches")
     own = parser.add_argument_group("for a phrase")
     own.add_argument(
-        "--quick", action="store_true", help="about a quarter of the time, and a worse model"
+        "--quick", action="store_true", help="about a third of the time, and a worse model"
     )
     own.add_argument(
         "--seeds",

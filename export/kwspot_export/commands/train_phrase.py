@@ -148,8 +148,8 @@ def _tell_plan(job: "PhraseTraining") -> None:
     _say(
         f"«{job.phrase.label}»: {effort.clips} clips by {' and '.join(job.engines())}, "
         f"{clips - effort.clips} of {len(job.lines) - 1} phrases that sound like it or are part of "
-        f"it, {len(job.found)} recordings, {whole:.1f} h of other sound; {effort.seeds} "
-        f"seed{'s' * (effort.seeds > 1)} of {effort.steps} steps"
+        f"it, {len(job.found)} recordings, {whole:.1f} h of other sound; "
+        f"{effort.training}"
     )
     if package := missing_package():
         _say(

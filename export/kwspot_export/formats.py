@@ -17,12 +17,13 @@ from kwspot_export.finetune import Finetuning
 from kwspot_export.loop import load_weights
 from kwspot_export.onnx_export import export_onnx
 from kwspot_export.parity import Agreement, Exportable
-from kwspot_export.publish import describe
+from kwspot_export.publish import describe, with_thresholds
 from kwspot_export.publish_joint import calibrate, describe_joint
-from kwspot_export.quantise import Calibration, export_onnx_int8
+from kwspot_export.quantise import Calibration, Posteriors, export_onnx_int8
 from kwspot_export.samples_export import export_from_samples
 from kwspot_export.tflite_export import export_tflite, export_tflite_int8
 from kwspot_export.train import Run
+from kwspot_export.validation import score_trials, smoothed
 
 # Windows of about 2 s that eight bits are calibrated on, a quarter of them with the keyword.
 CALIBRATION_WINDOWS = 40
@@ -104,9 +105,17 @@ def finished_run(run: Run, weights: Path) -> Finished:
         features = run.log_mel(
             torch.as_tensor(batch.audio).to(run.device), torch.as_tensor(batch.warp).to(run.device)
         )
-    # In a batch those with the keyword come first.
     info = describe(run, found.net, found.score)
-    return Finished(found.net, info, _strung(features, rng))
+    recorded, decision = run.trials.recorded, run.recipe.decision
+
+    def rethreshold(info: ModelInfo, posteriors: Posteriors) -> ModelInfo:
+        score = score_trials(
+            lambda features: smoothed(posteriors(features)[:, 0], decision.smoothing), recorded
+        )
+        return with_thresholds(info, [score])
+
+    # In a batch those with the keyword come first.
+    return Finished(found.net, info, Calibration(_strung(features, rng), rethreshold))
 
 
 def finished_finetuning(job: Finetuning, name: str, weights: Path) -> Finished:
@@ -118,10 +127,15 @@ def finished_finetuning(job: Finetuning, name: str, weights: Path) -> Finished:
     shares = recipe.keywords.unknown_share, recipe.keywords.silence_share
     rows = job.examples.draw_words(CALIBRATION_WINDOWS, *shares, rng)
     features = bank.features(rows, rng.integers(recipe.sound.variants, size=len(rows)))
-    return Finished(job.net, describe_joint(job, name, calibrate(job)), _strung(features, rng))
+    info = describe_joint(job, name, calibrate(job))
+
+    def rethreshold(info: ModelInfo, posteriors: Posteriors) -> ModelInfo:
+        return with_thresholds(info, [*calibrate(job, posteriors).values()])
+
+    return Finished(job.net, info, Calibration(_strung(features, rng), rethreshold))
 
 
-def _strung(features: Tensor, rng: np.random.Generator) -> Calibration:
+def _strung(features: Tensor, rng: np.random.Generator) -> Tensor:
     """Join windows (N, T, F) in random order."""
     order = rng.permutation(len(features))
-    return Calibration(features[order].cpu().float().flatten(0, 1))
+    return features[order].cpu().float().flatten(0, 1)

@@ -40,6 +40,6 @@ class LogMel(nn.Module):
         frames = frames - frames.mean(dim=2, keepdim=True)
         previous = torch.cat([frames[:, :, :1], frames[:, :, :-1]], dim=2)
         frames = torch.add(frames, previous, alpha=-front_end.preemphasis) * self.window
-        spectrum = torch.view_as_real(torch.fft.rfft(frames, front_end.fft))
-        power = spectrum.square().sum(dim=3)
+        spectrum = torch.fft.rfft(frames, front_end.fft)
+        power = spectrum.real.square() + spectrum.imag.square()
         return torch.matmul(power, filters).clamp_min(1.0).log()

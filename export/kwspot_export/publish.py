@@ -6,6 +6,8 @@ and no clip of role test.
 
 import math
 import platform
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -66,6 +68,16 @@ def operating_points(score: Score, rates: dict[str, float]) -> dict[str, Operati
         name: OperatingPoint(math.ceil(score.calibrated(rate) * 1e4) / 1e4, rate)
         for name, rate in rates.items()
     }
+
+
+def with_thresholds(info: ModelInfo, scores: Sequence[Score]) -> ModelInfo:
+    """Choose the thresholds of each keyword anew, from how it scored, at the rates it has."""
+    keywords = []
+    for keyword, score in zip(info.keywords, scores, strict=True):
+        points = keyword.operating_points.items()
+        rates = {name: point.false_alarms_per_hour for name, point in points}
+        keywords.append(replace(keyword, operating_points=operating_points(score, rates)))
+    return replace(info, keywords=tuple(keywords))
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ import torch
 
 from kwspot.calibration import BLOCK
 from kwspot.endpoints import speech_span
-from kwspot.features import SAMPLE_RATE
+from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.manifest import read_data, spoken
 from kwspot.modelfile import FORMAT, Keyword, ModelInfo, Provenance, VoicePoint
 from kwspot_export.corpus import Corpus
@@ -21,6 +21,7 @@ from kwspot_export.onnx_export import export_onnx
 from kwspot_export.parity import state_specs
 from kwspot_export.publish import operating_points, versions
 from kwspot_export.publish_encoder import data_rows
+from kwspot_export.quantise import Posteriors
 from kwspot_export.recipe import RecipeError
 from kwspot_export.student import FRAMES_PER_STEP, OUTPUTS_PER_STEP
 from kwspot_export.validation import (
@@ -75,12 +76,14 @@ def describe_joint(job: Finetuning, name: str, scores: dict[str, Score]) -> Mode
 
 
 @torch.no_grad()
-def calibrate(job: Finetuning) -> dict[str, Score]:
+def calibrate(job: Finetuning, posteriors: Posteriors | None = None) -> dict[str, Score]:
     """Score each word on clips of role validation: those that say it, and a stream of the others.
 
-    Raises RecipeError where there are no such clips.
+    `posteriors` are those of another model than the net of the job. Raises RecipeError where there
+    are no such clips.
     """
     recipe, data = job.recipe, job.data
+    posteriors = posteriors or _posteriors(job)
     words = recipe.keywords.words
     prefixes = tuple(group.prefix for group in recipe.sound.speech)
     prefixes += recipe.sound.noises
@@ -94,13 +97,13 @@ def calibrate(job: Finetuning) -> dict[str, Score]:
         raise RecipeError(f"{recipe.name}: no clip of role validation is without its words")
     corpus = Corpus.open(clips, job.cache)
     samples, _ = string_together(corpus, others, np.random.default_rng([recipe.seed, 2]))
-    alarms = _scores(job, samples)
+    alarms = _scores(job, samples, posteriors)
     hours = len(samples) / SAMPLE_RATE / 3600
     found = {}
     for number, word in enumerate(words):
         peaks = block_peaks(alarms[:, number])
         said = [i for i, clip in enumerate(clips) if clip.says(word)]
-        hits = [_hit(job, corpus, i, number) for i in said]
+        hits = [_hit(job, corpus.audio(i), number, posteriors) for i in said]
         found[word] = Score({}, np.array(hits, np.float32), peaks, hours, len(peaks))
     return found
 
@@ -138,20 +141,22 @@ def calibrate_voices(job: Finetuning) -> VoicePoint | None:
     return fit_voices(np.stack(embeddings), [clip.speaker for clip in clips], texts)
 
 
-def _scores(job: Finetuning, samples: np.ndarray) -> np.ndarray:
-    """Score a stream for all words: (N,) -> (U, K)."""
-    features = features_of(samples, job.recipe.front_end)
+def _posteriors(job: Finetuning) -> Posteriors:
     net = job.net.cpu().eval()
-    raw = in_pieces(lambda x: net.outputs(x)[0][0], features, net.receptive_field)
+    return lambda features: in_pieces(lambda x: net.outputs(x)[0][0], features, net.receptive_field)
+
+
+def _scores(job: Finetuning, samples: np.ndarray, posteriors: Posteriors) -> np.ndarray:
+    """Score a stream for all words: (N,) -> (U, K)."""
+    raw = posteriors(features_of(samples, job.recipe.front_end))
     smoothing = job.recipe.decision.smoothing
     return np.stack([smoothed(column, smoothing) for column in raw.T], axis=1)
 
 
-def _hit(job: Finetuning, corpus: Corpus, index: int, number: int) -> float:
-    clip = corpus.audio(index)
+def _hit(job: Finetuning, clip: FloatArray, number: int, posteriors: Posteriors) -> float:
     _, end = speech_span(clip)
     stream = np.pad(clip[:end], (SAMPLE_RATE, round(RELEASE_SECONDS * SAMPLE_RATE)))
-    return float(_scores(job, stream)[:, number].max())
+    return float(_scores(job, stream, posteriors)[:, number].max())
 
 
 def _seconds(job: Finetuning, word: str) -> float:

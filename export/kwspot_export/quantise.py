@@ -10,7 +10,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import onnx
 import torch
 from torch import Tensor
 
+from kwspot.features import FloatArray
 from kwspot.modelfile import ModelInfo
 from kwspot_export.onnx_export import add_self_test, graph_of, run_onnx, save_described
 from kwspot_export.parity import (
@@ -41,11 +42,25 @@ MOST_LARGEST, MOST_MEAN, LEAST_CORRELATION = 0.25, 0.01, 0.995
 SELF_TEST_TOLERANCE = 0.05
 
 
+# Puts a stream of features (T, F) through a model: posteriors (T / 4, K).
+Posteriors = Callable[[Tensor], FloatArray]
+
+
+def as_they_are(info: ModelInfo, _: Posteriors) -> ModelInfo:
+    """Keep the thresholds of the float model."""
+    return info
+
+
 @dataclass(frozen=True)
 class Calibration:
-    """Features (T, F) of sound as the model will hear it, keywords among it; one long stream."""
+    """Features (T, F) of sound as the model will hear it, keywords among it; one long stream.
+
+    `rethreshold` chooses thresholds again on what the quantised model puts out: where the scores
+    of float are steep, eight bits would miss some keywords that the others' thresholds let pass.
+    """
 
     features: Tensor
+    rethreshold: Callable[[ModelInfo, Posteriors], ModelInfo] = as_they_are
 
     @property
     def seen(self) -> Tensor:
@@ -106,6 +121,16 @@ def check_agreement(
     return found
 
 
+def rethresholded(info: ModelInfo, file: Path, run: Runner, calibration: Calibration) -> ModelInfo:
+    """Return `info` with the thresholds of a quantised file."""
+
+    def posteriors(features: Tensor) -> FloatArray:
+        whole = len(features) // FRAMES_PER_STEP * FRAMES_PER_STEP
+        return run(file, info, features[:whole].float().numpy())[0]
+
+    return calibration.rethreshold(info, posteriors)
+
+
 def export_onnx_int8(
     net: Exportable, info: ModelInfo, path: Path, calibration: Calibration
 ) -> Agreement:
@@ -123,6 +148,7 @@ def export_onnx_int8(
         _shorten(model.graph)
         save_described(model, info, file)
         found = check_agreement(net, info, file, run_onnx, calibration, path)
+        info = rethresholded(info, file, run_onnx, calibration)
         add_self_test(model, info, file, SELF_TEST_TOLERANCE)
     return found
 

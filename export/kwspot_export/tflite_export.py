@@ -31,7 +31,7 @@ from kwspot_export.parity import (
     require_equal,
     state_specs,
 )
-from kwspot_export.quantise import Calibration, check_agreement, quiet
+from kwspot_export.quantise import Calibration, check_agreement, quiet, rethresholded
 from kwspot_export.student import FEATURE_SCALE, FRAMES_PER_STEP, ConvEncoder, Streaming
 
 # 1e-7 on x86-64; XNNPACK's sigmoid is an approximation of its own on each CPU.
@@ -121,6 +121,7 @@ def export_tflite_int8(
     with draft(path) as file:
         _save_described(content, info, file)
         found = check_agreement(net, info, file, run_tflite, calibration, path)
+        info = rethresholded(info, file, run_tflite, calibration)
         _add_self_test(content, info, file, quantise.SELF_TEST_TOLERANCE)
     return found
 

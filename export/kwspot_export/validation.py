@@ -6,7 +6,7 @@ then scored on hours of sound in seconds.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,13 @@ class Trials:
     positives: Tensor
     ends: npt.NDArray[np.float64]
     hours: float
+
+    @property
+    def recorded(self) -> "Trials":
+        """The same with only the negatives as recorded, which thresholds are chosen on."""
+        stream = self.negatives[0]
+        hours = len(stream) * OUTPUT_HOP / SUBSAMPLING / SAMPLE_RATE / 3600
+        return replace(self, negatives=[stream], hours=hours)
 
 
 @dataclass(frozen=True)
@@ -195,18 +202,30 @@ def validate(
     smoothing: int,
     rates: Sequence[float] = (0.3, 0.5, 1.0, 2.0),
 ) -> Score:
-    """Score a student on validation streams; a hit is within the word to 1 s after its end."""
+    """Score a student on validation streams."""
     net.eval()
-    alarms = [block_peaks(smoothed_scores(net, stream, smoothing)) for stream in trials.negatives]
+    return score_trials(lambda features: smoothed_scores(net, features, smoothing), trials, rates)
+
+
+def score_trials(
+    score: Callable[[Tensor], npt.NDArray],
+    trials: Trials,
+    rates: Sequence[float] = (),
+) -> Score:
+    """Score what puts out smoothed scores (U,) for a stream (T, F), on validation streams.
+
+    A hit is within the word to 1 s after its end.
+    """
+    alarms = [block_peaks(score(stream)) for stream in trials.negatives]
     hits = []
     for features, end in zip(trials.positives, trials.ends, strict=True):
-        scores = smoothed_scores(net, features, smoothing)
+        scores = score(features)
         heard = (np.arange(len(scores)) + 1) * OUTPUT_HOP / SAMPLE_RATE
         hits.append(scores[(heard > end - 1.0) & (heard < end + 1.0)].max())
-    score = Score({}, np.array(hits), np.concatenate(alarms), trials.hours, len(alarms[0]))
+    found = Score({}, np.array(hits), np.concatenate(alarms), trials.hours, len(alarms[0]))
     for rate in rates:
-        score.recall[rate] = float(np.mean(score.hits >= score.threshold(rate)))
-    return score
+        found.recall[rate] = float(np.mean(found.hits >= found.threshold(rate)))
+    return found
 
 
 def block_peaks(scores: npt.NDArray) -> npt.NDArray:

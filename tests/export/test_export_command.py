@@ -1,17 +1,20 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from kwspot_export import formats
 from kwspot_export.commands import export
 from kwspot_export.distill_recipe import read_finetune_recipe
 from kwspot_export.finetune import Finetuning
-from kwspot_export.formats import FORMATS, finished_run
+from kwspot_export.formats import FORMATS, export_formats, finished_run
 from kwspot_export.student import FRAMES_PER_STEP
 from kwspot_export.train import Run
+from kwspot_export.validation import block_peaks, smoothed
 from toy_distill import finetune_text
 
+from kwspot.calibration import threshold_at
 from kwspot.cli import main
 from kwspot.loader import load_model
 
@@ -42,6 +45,26 @@ def test_calibration_is_in_random_order_and_always_the_same(finished: Run) -> No
     assert len(first.calibration.kept) >= 120 * FRAMES_PER_STEP
     assert torch.equal(features, again.calibration.features)
     assert first.info == again.info
+
+
+def test_thresholds_of_an_int8_file_are_chosen_on_what_it_puts_out(
+    finished: Run, tmp_path: Path
+) -> None:
+    run = finished_run(finished, finished.folder / "best.pt")
+    (made,) = export_formats(run, ["onnx-int8"], tmp_path)
+    model = load_model(made.path)
+    state, posteriors = model.fresh_state(), []
+    stream = finished.trials.negatives[0].float().numpy()
+    for step in stream[: len(stream) // FRAMES_PER_STEP * FRAMES_PER_STEP].reshape(
+        -1, FRAMES_PER_STEP, 40
+    ):
+        found, state = model.step(step, state)
+        posteriors.append(found[:, 0].copy())
+    scores = smoothed(np.concatenate(posteriors), model.info.decision.smoothing)
+    for name, point in model.info.keywords[0].operating_points.items():
+        own = threshold_at(point.false_alarms_per_hour, block_peaks(scores))
+        assert own <= point.threshold < own + 1.1e-4
+        assert point != run.info.keywords[0].operating_points[name], "float has others"
 
 
 def test_the_command_knows_every_format() -> None:
@@ -92,7 +115,13 @@ def test_a_fine_tuned_net_of_two_outputs_becomes_a_model_file(data: Path, tmp_pa
     folder.mkdir(parents=True)
     torch.save(job.net.state_dict(), folder / "model.pt")
     arguments = ["export", "--checkpoint", folder, "--recipe", recipe_path, "--data", data]
-    assert main([*map(str, arguments), "--output-dir", str(tmp_path / "models")]) == 0
-    info = load_model(tmp_path / "models" / "words.onnx", check=True).info
-    assert [keyword.label for keyword in info.keywords] == ["beep boop"]
-    assert info.embedding == 6
+    arguments += ["--to", "onnx", "onnx-int8", "--output-dir", tmp_path / "models"]
+    assert main([*map(str, arguments)]) == 0
+    exact, int8 = (
+        load_model(tmp_path / "models" / name, check=True).info
+        for name in ("words.onnx", "words-int8.onnx")
+    )
+    for info in (exact, int8):
+        assert [keyword.label for keyword in info.keywords] == ["beep boop"]
+        assert info.embedding == 6
+    assert exact.keywords != int8.keywords, "each has thresholds for its own scores"

@@ -124,6 +124,10 @@ def rows(seeds: int) -> Iterator[Row]:
 
     for seed in range(1, seeds + 1):
         yield from _table_a("small", seed)
+    alone = ("scratch-keyword", KEYWORDS), ("scratch-speaker", SPEAKERS)
+    for seed in range(1, seeds + 1):
+        for name, tasks in (*alone, (SCRATCH, JOINT)):
+            yield Row("b", name, Tuned(SCRATCH, "large", seed, tasks, False, LONGER))
 
 
 def _table_a(size: str, seed: int) -> Iterator[Row]:

@@ -111,6 +111,8 @@ TABLES = {
         title="Distil, then fine-tune jointly for keywords and speakers",
         rows={
             "scratch": "joint, from scratch",
+            "scratch-keyword": "keyword alone, from scratch",
+            "scratch-speaker": "speaker alone, from scratch",
             "keyword-frozen": "keyword alone, frozen",
             "speaker-frozen": "speaker alone, frozen",
             "joint-frozen": "joint, frozen",
@@ -118,9 +120,11 @@ TABLES = {
             "speaker": "speaker alone, fine-tuned",
             "joint": "joint, fine-tuned",
         },
-        sizes=("medium",),
+        sizes=("medium", "large"),
         columns=(*ACCURACY, *MISSES, *EMBEDDING[:2]),
         claims=(
+            Claim("scratch", "scratch-keyword", "sc12_clean"),
+            Claim("scratch", "scratch-speaker", "eer_sc"),
             Claim("joint", "keyword", "sc12_clean"),
             Claim("joint", "speaker", "eer_sc"),
             Claim("joint", "joint-frozen", "sc12_clean"),

@@ -36,7 +36,7 @@ from kwspot.streams import positive_stream
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "formats.json"
-MODELS = ("alexa",)
+MODELS = ("alexa", "computer", "jarvis")
 FORMATS = {  # in the order of the table: the first is what the others are held against
     "ONNX float": "{}.onnx",
     "ONNX int8": "{}-int8.onnx",
@@ -182,7 +182,9 @@ def _table(report: Report) -> str:
             f"| {row.false_alarms / row.hours:.2f} ({row.false_alarms} in {row.hours:.2f} h) "
             f"| {row.runtime} |"
         )
-    lines += ["", f"Recall of {report.rows[0].clips} test clips. {report.where}."]
+    clips = {row.model: row.clips for row in report.rows}
+    counted = ", ".join(f"{count} of {model}" for model, count in sorted(clips.items()))
+    lines += ["", f"Recall of test clips: {counted}. {report.where}."]
     lines += ["", "Made by `python benchmarks/formats.py --data DIR`."]
     return "\n".join(lines) + "\n"
 

@@ -77,7 +77,14 @@ class SpeechCommands:
         return cls(windows, np.array([SC12.index(folder) for folder in folders]))
 
     def measure(self, network: Network) -> tuple[float, ...]:
-        """Return the accuracy (%) in each condition.
+        """Return the accuracy (%) in each condition; raises as `decide`."""
+        return tuple(
+            100 * float(np.mean(self.decide(network, condition) == self.labels))
+            for condition in range(1 + len(SNRS))
+        )
+
+    def decide(self, network: Network, condition: int) -> npt.NDArray[np.int64]:
+        """Return the label of each clip, (N,), in the first (0, clean) or another condition.
 
         Raises StudyError for a network without one of the labels.
         """
@@ -85,12 +92,6 @@ class SpeechCommands:
         if missing:
             raise StudyError(f"the network has no label {missing[0]!r}: it has {network.labels}")
         columns = [network.labels.index(label) for label in SC12]
-        return tuple(
-            100 * float(np.mean(self._decisions(network, index, columns) == self.labels))
-            for index in range(1 + len(SNRS))
-        )
-
-    def _decisions(self, network: Network, condition: int, columns: list[int]) -> npt.NDArray:
         parts = batches(self.windows[:, condition])
         logits = [finite(network.logits(part)[:, -1], "logits") for part in parts]
         return np.concatenate(logits)[:, columns].argmax(axis=1)

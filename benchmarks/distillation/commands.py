@@ -1,7 +1,7 @@
 """Accuracy of the model `commands` on the test part of Speech Commands, clean and in noise.
 
 ```
-python benchmarks/distillation/commands.py --data DIR --run RUN --encoder models/encoder.pt
+python benchmarks/distillation/commands.py --data DIR --run RUN
 ```
 
 RUN is the folder of a finished `kwspot finetune --recipe export/recipes/commands.toml`. Of the
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with the manifests")
     parser.add_argument("--run", type=Path, required=True, help="folder of the finished run")
-    parser.add_argument("--encoder", type=Path, required=True, help="what the run began with")
+    parser.add_argument("--encoder", type=Path, help="what the run began with, if it did")
     parser.add_argument("--output", type=Path, default=RESULT, help="(default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(1)

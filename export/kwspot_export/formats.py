@@ -17,7 +17,7 @@ from kwspot_export.finetune import Finetuning
 from kwspot_export.loop import load_weights
 from kwspot_export.onnx_export import export_onnx
 from kwspot_export.parity import Agreement, Exportable
-from kwspot_export.publish import describe, with_thresholds
+from kwspot_export.publish import describe, moved_thresholds
 from kwspot_export.publish_joint import calibrate, describe_joint
 from kwspot_export.quantise import Calibration, Posteriors, export_onnx_int8
 from kwspot_export.samples_export import export_from_samples
@@ -112,7 +112,7 @@ def finished_run(run: Run, weights: Path) -> Finished:
         score = score_trials(
             lambda features: smoothed(posteriors(features)[:, 0], decision.smoothing), recorded
         )
-        return with_thresholds(info, [score])
+        return moved_thresholds(info, [found.score], [score])
 
     # In a batch those with the keyword come first.
     return Finished(found.net, info, Calibration(_strung(features, rng), rethreshold))
@@ -127,10 +127,11 @@ def finished_finetuning(job: Finetuning, name: str, weights: Path) -> Finished:
     shares = recipe.keywords.unknown_share, recipe.keywords.silence_share
     rows = job.examples.draw_words(CALIBRATION_WINDOWS, *shares, rng)
     features = bank.features(rows, rng.integers(recipe.sound.variants, size=len(rows)))
-    info = describe_joint(job, name, calibrate(job))
+    scores = calibrate(job)
+    info = describe_joint(job, name, scores)
 
     def rethreshold(info: ModelInfo, posteriors: Posteriors) -> ModelInfo:
-        return with_thresholds(info, [*calibrate(job, posteriors).values()])
+        return moved_thresholds(info, [*scores.values()], [*calibrate(job, posteriors).values()])
 
     return Finished(job.net, info, Calibration(_strung(features, rng), rethreshold))
 

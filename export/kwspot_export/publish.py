@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from kwspot.calibration import BLOCK, HIGHEST_PEAKS
@@ -24,6 +25,8 @@ from kwspot_export.recipe import Recipe, Transformer
 from kwspot_export.student import FRAMES_PER_STEP, OUTPUTS_PER_STEP, FrameNet
 from kwspot_export.train import Run
 from kwspot_export.validation import Score
+
+NEAREST = 50  # peaks around a threshold that tell how far eight bits move it
 
 
 def publish(run: Run, path: Path) -> ModelInfo:
@@ -70,14 +73,33 @@ def operating_points(score: Score, rates: dict[str, float]) -> dict[str, Operati
     }
 
 
-def with_thresholds(info: ModelInfo, scores: Sequence[Score]) -> ModelInfo:
-    """Choose the thresholds of each keyword anew, from how it scored, at the rates it has."""
+def moved_thresholds(
+    info: ModelInfo, exact: Sequence[Score], quantised: Sequence[Score]
+) -> ModelInfo:
+    """Move each threshold by as much as eight bits move the scores around it.
+
+    `exact` and `quantised` are a score of each keyword on the same streams. The median move of
+    the NEAREST peaks, as logits, hangs on no single one, and where all end at the highest number
+    that eight bits can say, so does the threshold.
+    """
     keywords = []
-    for keyword, score in zip(info.keywords, scores, strict=True):
-        points = keyword.operating_points.items()
-        rates = {name: point.false_alarms_per_hour for name, point in points}
-        keywords.append(replace(keyword, operating_points=operating_points(score, rates)))
+    for keyword, before, after in zip(info.keywords, exact, quantised, strict=True):
+        logits = torch.logit(torch.from_numpy(_peaks(before)), eps=1e-6)
+        moves = torch.logit(torch.from_numpy(_peaks(after)), eps=1e-6) - logits
+        points = {}
+        for name, point in keyword.operating_points.items():
+            place = torch.logit(torch.tensor(point.threshold, dtype=torch.float64), eps=1e-6)
+            near = (logits - place).abs().argsort()[:NEAREST]
+            moved = float(torch.sigmoid(place + moves[near].median()))
+            # Rounded down: rounded up, it could lie above all that the file puts out.
+            points[name] = replace(point, threshold=math.floor(moved * 1e4) / 1e4)
+        keywords.append(replace(keyword, operating_points=points))
     return replace(info, keywords=tuple(keywords))
+
+
+def _peaks(score: Score) -> npt.NDArray[np.float64]:
+    """Return the peaks of keywords and of sound as recorded."""
+    return np.concatenate([score.hits, score.alarms[: score.recorded]]).astype(np.float64)
 
 
 def versions() -> dict[str, str]:

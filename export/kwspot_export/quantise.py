@@ -55,8 +55,7 @@ def as_they_are(info: ModelInfo, _: Posteriors) -> ModelInfo:
 class Calibration:
     """Features (T, F) of sound as the model will hear it, keywords among it; one long stream.
 
-    `rethreshold` chooses thresholds again on what the quantised model puts out: where the scores
-    of float are steep, eight bits would miss some keywords that the others' thresholds let pass.
+    `rethreshold` moves the float model's thresholds to where eight bits put the same scores.
     """
 
     features: Tensor

@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from kwspot_export.publish import moved_thresholds
 from kwspot_export.validation import Score, features_of, smoothed_scores, string_together
-from toy import Exported, corpus_of, other_words, random_features, random_net, silence
+from toy import Exported, corpus_of, describe, other_words, random_features, random_net, silence
 
 from kwspot import KeywordDetector
 from kwspot.features import SAMPLE_RATE, FrontEnd
+from kwspot.modelfile import ModelInfo, OperatingPoint
 
 
 def score(alarms: list[float], hits: list[float], hours: float) -> Score:
@@ -49,6 +53,35 @@ def test_calibrated_thresholds_fall_with_the_rate_beyond_what_the_stream_can_cou
     thresholds = [scored.calibrated(rate) for rate in (0.01, 0.1, 0.5, 2.0)]
     assert thresholds == sorted(thresholds, reverse=True)
     assert 0 < thresholds[-1] < thresholds[0] < 1
+
+
+def points_of(**thresholds: float) -> ModelInfo:
+    info = describe(random_net(), ("word",))
+    points = {name: OperatingPoint(value, 0.5) for name, value in thresholds.items()}
+    return replace(info, keywords=(replace(info.keywords[0], operating_points=points),))
+
+
+def test_thresholds_move_with_the_scores_around_them() -> None:
+    rng = np.random.default_rng(0)
+    logits, noise = rng.normal(0, 3, 4000), rng.normal(0, 0.1, 4000)
+    before = 1 / (1 + np.exp(-logits))
+    after = 1 / (1 + np.exp(-(logits + noise - 0.4 * (logits > 0))))  # only high scores fall
+    exact, quantised = (score(p[:2000].tolist(), p[2000:].tolist(), 1.0) for p in (before, after))
+    info = points_of(high=0.2, medium=0.9)
+    moved = moved_thresholds(info, [exact], [quantised]).keywords[0].operating_points
+    assert moved["high"].threshold == pytest.approx(0.2, abs=0.01)
+    assert moved["medium"].threshold == pytest.approx(0.858, abs=0.01)  # 0.4 lower, as a logit
+    assert moved["medium"].false_alarms_per_hour == 0.5
+
+
+def test_no_threshold_is_above_all_that_eight_bits_can_say() -> None:
+    peaks = 1 / (1 + np.exp(-np.linspace(-10, 10, 2000)))
+    most = 255 / 256
+    exact, quantised = (
+        score(p[::2].tolist(), p[1::2].tolist(), 1.0) for p in (peaks, np.minimum(peaks, most))
+    )
+    moved = moved_thresholds(points_of(low=0.9997), [exact], [quantised])
+    assert 0.995 < moved.keywords[0].operating_points["low"].threshold <= most
 
 
 def test_merit_is_the_mean_recall() -> None:

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from kwspot.calibration import BLOCK, HIGHEST_PEAKS
@@ -84,8 +83,10 @@ def moved_thresholds(
     """
     keywords = []
     for keyword, before, after in zip(info.keywords, exact, quantised, strict=True):
-        logits = torch.logit(torch.from_numpy(_peaks(before)), eps=1e-6)
-        moves = torch.logit(torch.from_numpy(_peaks(after)), eps=1e-6) - logits
+        # A file streams whole steps and may hear a moment less at the end.
+        blocks = min(before.recorded, after.recorded)
+        logits = _logits(before, blocks)
+        moves = _logits(after, blocks) - logits
         points = {}
         for name, point in keyword.operating_points.items():
             place = torch.logit(torch.tensor(point.threshold, dtype=torch.float64), eps=1e-6)
@@ -97,9 +98,10 @@ def moved_thresholds(
     return replace(info, keywords=tuple(keywords))
 
 
-def _peaks(score: Score) -> npt.NDArray[np.float64]:
-    """Return the peaks of keywords and of sound as recorded."""
-    return np.concatenate([score.hits, score.alarms[: score.recorded]]).astype(np.float64)
+def _logits(score: Score, blocks: int) -> torch.Tensor:
+    """Return the logits of all peaks: of keywords, and of the first blocks of other sound."""
+    peaks = np.concatenate([score.hits, score.alarms[:blocks]]).astype(np.float64)
+    return torch.logit(torch.from_numpy(peaks), eps=1e-6)
 
 
 def versions() -> dict[str, str]:

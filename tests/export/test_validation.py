@@ -67,7 +67,7 @@ def test_thresholds_move_with_the_scores_around_them() -> None:
     before = 1 / (1 + np.exp(-logits))
     after = 1 / (1 + np.exp(-(logits + noise - 0.4 * (logits > 0))))  # only high scores fall
     exact, quantised = (score(p[:2000].tolist(), p[2000:].tolist(), 1.0) for p in (before, after))
-    quantised = score(quantised.hits.tolist(), quantised.alarms[:-1].tolist(), 1.0)  # cut short
+    quantised = score(quantised.alarms[:-1].tolist(), quantised.hits.tolist(), 1.0)  # cut short
     info = points_of(high=0.2, medium=0.9)
     moved = moved_thresholds(info, [exact], [quantised]).keywords[0].operating_points
     assert moved["high"].threshold == pytest.approx(0.2, abs=0.01)

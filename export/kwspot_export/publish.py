@@ -78,22 +78,23 @@ def moved_thresholds(
     """Move each threshold by as much as eight bits move the scores around it.
 
     `exact` and `quantised` are a score of each keyword on the same streams. The median move of
-    the NEAREST peaks, as logits, hangs on no single one, and where all end at the highest number
-    that eight bits can say, so does the threshold.
+    the NEAREST peaks, as logits, hangs on no single one. No threshold is above the highest peak:
+    eight bits end a little below 1, where a float threshold may be.
     """
     keywords = []
     for keyword, before, after in zip(info.keywords, exact, quantised, strict=True):
         # A file streams whole steps and may hear a moment less at the end.
         blocks = min(before.recorded, after.recorded)
         logits = _logits(before, blocks)
-        moves = _logits(after, blocks) - logits
+        found = _logits(after, blocks)
+        moves = found - logits
         points = {}
         for name, point in keyword.operating_points.items():
             place = torch.logit(torch.tensor(point.threshold, dtype=torch.float64), eps=1e-6)
             near = (logits - place).abs().argsort()[:NEAREST]
-            moved = float(torch.sigmoid(place + moves[near].median()))
+            moved = torch.minimum(place + moves[near].median(), found.max()).sigmoid()
             # Rounded down: rounded up, it could lie above all that the file puts out.
-            points[name] = replace(point, threshold=math.floor(moved * 1e4) / 1e4)
+            points[name] = replace(point, threshold=math.floor(float(moved) * 1e4) / 1e4)
         keywords.append(replace(keyword, operating_points=points))
     return replace(info, keywords=tuple(keywords))
 

@@ -79,7 +79,8 @@ def moved_thresholds(
 
     `exact` and `quantised` are a score of each keyword on the same streams. The median move of
     the NEAREST peaks, as logits, hangs on no single one. No threshold is above the highest peak:
-    eight bits end a little below 1, where a float threshold may be.
+    eight bits end a little below 1, where a float threshold may be. A lower rate never has a lower
+    threshold.
     """
     keywords = []
     for keyword, before, after in zip(info.keywords, exact, quantised, strict=True):
@@ -88,13 +89,15 @@ def moved_thresholds(
         logits = _logits(before, blocks)
         found = _logits(after, blocks)
         moves = found - logits
-        points = {}
-        for name, point in keyword.operating_points.items():
+        points, least = {}, 0.0
+        rising = sorted(keyword.operating_points.items(), key=lambda item: item[1].threshold)
+        for name, point in rising:
             place = torch.logit(torch.tensor(point.threshold, dtype=torch.float64), eps=1e-6)
             near = (logits - place).abs().argsort()[:NEAREST]
             moved = torch.minimum(place + moves[near].median(), found.max()).sigmoid()
             # Rounded down: rounded up, it could lie above all that the file puts out.
-            points[name] = replace(point, threshold=math.floor(float(moved) * 1e4) / 1e4)
+            least = max(least, math.floor(float(moved) * 1e4) / 1e4)
+            points[name] = replace(point, threshold=least)
         keywords.append(replace(keyword, operating_points=points))
     return replace(info, keywords=tuple(keywords))
 

@@ -85,6 +85,19 @@ def test_no_threshold_is_above_all_that_eight_bits_can_say() -> None:
     assert 0.995 < moved.keywords[0].operating_points["low"].threshold <= most
 
 
+def test_moved_thresholds_stay_in_order() -> None:
+    before = 1 / (1 + np.exp(-np.linspace(-4, 4, 400)))
+    logits = np.linspace(-4, 4, 400)
+    after = 1 / (1 + np.exp(-np.where(logits > 2, logits - 1.5, logits)))  # falls at 2
+    exact, quantised = (score(p[::2].tolist(), p[1::2].tolist(), 1.0) for p in (before, after))
+    info = points_of(low=0.95, medium=0.8)  # logits 2.9 and 1.4, which become 1.4 and 1.4
+    moved = moved_thresholds(info, [exact], [quantised]).keywords[0].operating_points
+    assert moved["low"].threshold >= moved["medium"].threshold > 0.78
+    lower = moved_thresholds(points_of(low=0.93, medium=0.85), [exact], [quantised])
+    points = lower.keywords[0].operating_points
+    assert points["low"].threshold == points["medium"].threshold
+
+
 def test_merit_is_the_mean_recall() -> None:
     scored = score([0.1], [1.0], 1.0)
     scored.recall.update({0.5: 0.4, 1.0: 0.8})

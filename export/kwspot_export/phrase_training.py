@@ -158,7 +158,7 @@ class PhraseTraining:
     def speak(self, report: Callable[[int, int], None]) -> None:
         """Say all lines; what was said before is kept."""
         voices, folder = self.settings.voices, Path(self.settings.spoken)
-        synthesise(self.lines, voices, folder, 1, self.workers, report)
+        synthesise(self.lines, voices, folder, 1, max(1, self.workers), report)
 
     def screen(self) -> list[Recording]:
         """Look over the recordings and copy the good ones; return all, with the reasons."""

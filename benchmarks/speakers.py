@@ -9,8 +9,8 @@ python benchmarks/speakers.py --draw --data DIR          writes the list of enro
 Pairs of clips are those of the distillation study (`distillation/speaker_trials.csv`). Enrolments
 are in `results/speaker_enrolments.csv`: of each voice five clips to enroll with, up to five more of
 its own, and ten of other people, of one word, or of several. All clips are of role test. Those of
-a wake word are judged when the detector hears it, all others 0.2 s after their end. Needs
-kwspot-export.
+a wake word are judged when its model's detector hears it, all others 0.2 s after their end. --model
+may be given several times, for models whose voices the same net tells apart. Needs kwspot-export.
 """
 
 import argparse
@@ -38,7 +38,8 @@ from kwspot.manifest import Clip, read_manifest, spoken
 from kwspot.material import read_clip
 from kwspot.model import Model, sha256_of
 from kwspot.records import read_record
-from kwspot.voices import mean_voice, unit, voice_point
+from kwspot.voice_net import VoiceNet
+from kwspot.voices import mean_voice, unit, voice_point, voice_teller
 
 # The study's modules are commands, not a package: they find each other in their own folder.
 sys.path.append(str(Path(__file__).parent / "distillation"))
@@ -97,10 +98,14 @@ class Enrolled:
 
 @dataclass(frozen=True)
 class Report:
-    """All of one model; `limit` is how many pairs and voices of each list were taken, 0 for all."""
+    """How well one net tells voices apart, at the detections of `models`.
+
+    `limit` is how many pairs and voices of each list were taken, 0 for all.
+    """
 
     where: str
-    model: str
+    models: tuple[str, ...]
+    net: str
     sha256: str
     threshold: float
     limit: int
@@ -111,7 +116,9 @@ class Report:
 def main() -> None:
     """Draw, measure or render."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", help="model file, or name of an installed model")
+    parser.add_argument(
+        "--model", action="append", help="model file, or name of an installed model"
+    )
     parser.add_argument("--data", type=Path, help=f"folder with {MANIFEST}")
     parser.add_argument("--limit", type=int, default=0, help="pairs and voices of each list")
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON; the table goes next")
@@ -126,7 +133,7 @@ def main() -> None:
             return
         if not args.render:
             clips = read_manifest(args.data / MANIFEST)
-            report = measure(load_model(args.model), clips, args.limit)
+            report = measure([load_model(name) for name in args.model], clips, args.limit)
             args.output.write_text(json.dumps(dataclasses.asdict(report), indent=1) + "\n")
         values = json.loads(args.output.read_text())
         report = read_record(Report, values, args.output.name, KwspotError)
@@ -202,11 +209,13 @@ def read_enrolments(path: Path = ENROLMENTS) -> list[Voice]:
     ]
 
 
-def measure(model: Model, clips: Sequence[Clip], limit: int = 0) -> Report:
-    """Measure a model; raise VoiceError for one that tells no voices apart."""
+def measure(models: Sequence[Model], clips: Sequence[Clip], limit: int = 0) -> Report:
+    """Measure what tells voices apart at the detections of models; raise VoiceError for nothing."""
     by_name = {clip.name: clip for clip in clips if clip.role == "test"}
-    threshold = voice_point(model).threshold
-    at_end = cache(lambda name: clip_voice(model, read_clip(by_name[name])))
+    teller, threshold = voice_teller(models[0]), voice_point(models[0]).threshold
+    if len({sha256_of(voice_teller(model)) for model in models}) > 1:
+        raise VoiceError("the voices of these models are told apart by different nets")
+    at_end = cache(lambda name: clip_voice(teller, read_clip(by_name[name])))
     found: list[Pairs] = []
     for name, folder in (("Speech Commands", COMMANDS), ("Arabic commands", ARABIC)):
         trials = [trial for trial in read_trials() if trial.a.startswith(folder)]
@@ -222,24 +231,33 @@ def measure(model: Model, clips: Sequence[Clip], limit: int = 0) -> Report:
     for name in (ONE_WORD, ANY_WORDS):
         voices = [voice for voice in listed if voice.list == name][: limit or None]
         enrolled.append(_at_end(name, voices, at_end, threshold))
-    for keyword in (keyword.label for keyword in model.info.keywords):
+    for model, keyword in ((m, k.label) for m in models for k in m.info.keywords):
         voices = [v for v in listed if v.list == WAKE and v.name.endswith(f" {spoken(keyword)}")]
         if voices:
             enrolled.append(_detected(model, keyword, voices[: limit or None], by_name, threshold))
     place = machine()
     where = f"{place.cpu}, {place.system}, kwspot {place.kwspot} at {place.commit}, {place.date}"
     return Report(
-        where, model.path.name, sha256_of(model), threshold, limit, tuple(found), tuple(enrolled)
+        where,
+        tuple(model.path.name for model in models),
+        teller.path.name,
+        sha256_of(teller),
+        threshold,
+        limit,
+        tuple(found),
+        tuple(enrolled),
     )
 
 
-def clip_voice(model: Model, samples: FloatArray) -> FloatArray:
+def clip_voice(teller: Model | VoiceNet, samples: FloatArray) -> FloatArray:
     """Return the embedding (E,), of length 1, 0.2 s after the end of a clip (N,)."""
-    size, log_mel = model.info.step_samples, LogMel(model.info.front_end)
-    window, state = window_at(samples, len(samples)), model.fresh_state()
+    window, log_mel = window_at(samples, len(samples)), LogMel(teller.info.front_end)
+    if isinstance(teller, VoiceNet):
+        return unit(teller(log_mel(window)[-teller.info.frames :]))
+    size, state = teller.info.step_samples, teller.fresh_state()
     for start in range(0, len(window) - LEAD, size):
         features = log_mel(window[start : start + LEAD + size])
-        _, embedding, state = model.step_and_embed(features, state)
+        _, embedding, state = teller.step_and_embed(features, state)
     return unit(embedding[-1])
 
 
@@ -299,7 +317,8 @@ def _detected(
 def table(report: Report) -> str:
     """Render a report as Markdown."""
     lines = [
-        f"{report.model} (sha256 {report.sha256[:12]}), cosine from {report.threshold:.4f} on",
+        f"{report.net} (sha256 {report.sha256[:12]}), cosine from {report.threshold:.4f} on, at "
+        f"detections of {', '.join(report.models)}",
         "",
         "| same person? | pairs of one | pairs of two | equal error rate, % |",
         "| --- | ---: | ---: | ---: |",

@@ -6,8 +6,8 @@ samples -> Framer -> Gate -> LogMel -> Model.step -> Smoother -> Contest -> Dete
                                      of each model             one word wins
 ```
 
-Where voices are asked for, a model's step also gives a speaker embedding, and each detection says
-who spoke.
+Where voices are asked for, each detection says who spoke: by the speaker embedding that a model's
+step also gives, or by that of a voice net, which hears the last 1.6 s again.
 
 Steps that arrive while the gate is closed wait in the framer: when it opens, those that are still
 there are run first, so that the model has heard what came before the word.
@@ -40,6 +40,7 @@ from kwspot.words import heard_together, word_by_word
 
 if TYPE_CHECKING:
     from kwspot.sources import Source
+    from kwspot.voice_net import VoiceEar
 
 PRE_ROLL = (
     0.96  # seconds heard in full before the gate opened; voice detectors were late by up to 0.6
@@ -81,7 +82,10 @@ class Recogniser(Protocol):
     """Tells whose voice a detection is."""
 
     def __call__(self, model: int, embedding: FloatArray) -> tuple[str | None, float | None]:
-        """Take the speaker embedding (E,) of a model, by its number; return name and score."""
+        """Take the speaker embedding (E,) at a detection of a model, by its number.
+
+        Returns the name of the voice and its score.
+        """
 
 
 class KeywordDetector:
@@ -151,9 +155,8 @@ class KeywordDetector:
         self._contest = Contest(self._triggers)
         self._owners = [n for n, one in enumerate(self._models) for _ in one.info.keywords]
         self._only = [only] if isinstance(only, str) else only
-        self._recogniser: Recogniser | None = None
-        if profiles is not None or self._only is not None:
-            self._recogniser = self._of_voices(profiles)
+        asked = profiles is not None or self._only is not None
+        self.recognise(self._of_voices(profiles) if asked else None)
         self.reset()
 
     def reset(self) -> None:
@@ -219,9 +222,14 @@ class KeywordDetector:
     def recognise(self, recogniser: Recogniser | None) -> None:
         """Let `recogniser` say who spoke each detection from now on; None ends that.
 
-        It is asked about models with speaker embeddings.
+        Raises VoiceError where neither a model nor the installed voice net can tell voices apart.
         """
         self._recogniser = recogniser
+        self._ear: VoiceEar | None = None
+        if recogniser is not None and any(m.info.voice is None for m in self._models):
+            from kwspot.voices import open_ear  # few detectors need one
+
+            self._ear = open_ear(self.info)
 
     def alisten(
         self,
@@ -268,10 +276,12 @@ class KeywordDetector:
     def _step(self, block: FloatArray) -> Scores:
         """Run one block through the models: all smoothed scores, none until the states are full."""
         features = self._log_mel(block)
+        if self._ear is not None:
+            self._ear.hear(features)
         outputs = []
         for number, model in enumerate(self._models):
             state = self._states[number]
-            if self._recogniser is not None and model.info.embedding:
+            if self._recogniser is not None and model.info.voice is not None:
                 posteriors, embedding, state = model.step_and_embed(features, state)
                 self._embeddings[number] = embedding
             else:
@@ -301,6 +311,8 @@ class KeywordDetector:
             smoother.reset()
         self._scores = [0.0] * len(self._triggers)
         self._embeddings: dict[int, FloatArray] = {}  # (U, E) of the latest step, by model
+        if self._ear is not None:
+            self._ear.clear()
 
     def _of_place(
         self, path: str | Path, sensitivities: Mapping[str, str]
@@ -341,9 +353,14 @@ class KeywordDetector:
 
     def _speaker(self, model: int, row: int) -> tuple[str | None, float | None]:
         """Tell who spoke what a model has detected at output `row` of the latest step."""
-        if self._recogniser is None or model not in self._embeddings:
+        if self._recogniser is None:
             return None, None
-        return self._recogniser(model, self._embeddings[model][row])
+        if model in self._embeddings:
+            return self._recogniser(model, self._embeddings[model][row])
+        assert self._ear is not None
+        outputs = self.info.outputs_per_step
+        later = (outputs - 1 - row) * self.info.frames_per_step // outputs
+        return self._recogniser(model, self._ear.embedding(later))
 
 
 def _threshold(keyword: Keyword, own: float | None, sensitivity: str) -> float:

@@ -12,10 +12,12 @@ from pathlib import Path
 from kwspot.errors import ModelError
 from kwspot.model import LITERT, Model, OnnxModel
 
+VOICE_NET = "voice-net.onnx"  # tells voices apart and hears no keyword (`kwspot.voice_net`)
+
 
 def shipped_models() -> list[str]:
     """Return the names of the models that are installed with kwspot."""
-    files = _models_folder().iterdir()
+    files = [file for file in models_folder().iterdir() if file.name != VOICE_NET]
     return sorted({file.stem for file in files if file.suffix in (".onnx", ".tflite")})
 
 
@@ -35,7 +37,7 @@ def find_model(name: str | Path) -> Path:
             f"no model is called {str(name)!r}: give a path to an .onnx or .tflite file, "
             f"or one of those installed ({', '.join(shipped)})"
         )
-    onnx, tflite = (_models_folder() / f"{name}{suffix}" for suffix in (".onnx", ".tflite"))
+    onnx, tflite = (models_folder() / f"{name}{suffix}" for suffix in (".onnx", ".tflite"))
     light = any(map(importlib.util.find_spec, LITERT))
     return tflite if tflite.exists() and (light or not onnx.exists()) else onnx
 
@@ -61,6 +63,7 @@ def load_model(name: str | Path, *, check: bool = False) -> Model:
     return model
 
 
-def _models_folder() -> Path:
+def models_folder() -> Path:
+    """Return the folder of what is installed with kwspot."""
     # Not importlib.resources, which costs 2 MB and 10 ms: installed packages are plain folders.
     return Path(importlib.import_module("kwspot.models").__path__[0])

@@ -50,7 +50,7 @@ class OnnxModel:
         path = Path(path)
         if not path.is_file():
             raise ModelError(f"there is no model file {path}")
-        self._session = _open_session(path)
+        self._session = open_session(path)
         metadata = self._session.get_modelmeta().custom_metadata_map
         if SAMPLES_KEY in metadata:
             raise ModelError(
@@ -62,7 +62,7 @@ class OnnxModel:
                 f"{path} is an ONNX model without kwspot metadata: export it with `kwspot export`"
             )
         self.info, self.path = parse_info(metadata[METADATA_KEY], str(path)), path
-        self.runtime = f"ONNX Runtime {_onnxruntime_version()}"
+        self.runtime = onnxruntime_version()
         inputs = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
         outputs = {node.name: tuple(node.shape) for node in self._session.get_outputs()}
         check_graph(inputs, outputs, self.info, path)
@@ -91,13 +91,15 @@ class OnnxModel:
         return posteriors, embedding.copy(), state
 
 
-def _onnxruntime_version() -> str:
+def onnxruntime_version() -> str:
+    """Return the name and version of what runs .onnx files."""
     import onnxruntime
 
-    return str(onnxruntime.__version__)
+    return f"ONNX Runtime {onnxruntime.__version__}"
 
 
-def _open_session(path: Path):  # type: ignore[no-untyped-def]  # onnxruntime has no types
+def open_session(path: Path):  # type: ignore[no-untyped-def]  # onnxruntime has no types
+    """Open a file with ONNX Runtime on one thread; raise ModelError where it cannot be."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -123,7 +125,13 @@ def _open_session(path: Path):  # type: ignore[no-untyped-def]  # onnxruntime ha
         raise ModelError(f"{path} is not a model that ONNX Runtime can load: {reason}") from error
 
 
-def sha256_of(model: Model) -> str:
+class InFile(Protocol):
+    """Whatever was loaded from a file."""
+
+    path: Path
+
+
+def sha256_of(model: InFile) -> str:
     """Return what tells a model's file from all others; thresholds and voices hold for one file."""
     import hashlib  # of OpenSSL, which few detectors need
 

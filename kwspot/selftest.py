@@ -77,13 +77,13 @@ def require(model: Model) -> None:
         )
 
 
-def _probe(info: ModelInfo) -> FloatArray:
+def probe(frames: int, mels: int) -> FloatArray:
     """Make features (T, F): triangles in time, 0 to 16 as speech has, of a pace for each band.
 
     Whole numbers divided by 8, so that every machine makes the same bits.
     """
-    time = np.arange(STEPS * info.frames_per_step, dtype=np.int64)[:, None]
-    band = np.arange(info.front_end.mels, dtype=np.int64)
+    time = np.arange(frames, dtype=np.int64)[:, None]
+    band = np.arange(mels, dtype=np.int64)
     phase = (time * (5 + 2 * (band % 7)) + 37 * band) % 256
     features: FloatArray = (np.abs(phase - 128) / 8).astype(np.float32)
     return features
@@ -91,6 +91,10 @@ def _probe(info: ModelInfo) -> FloatArray:
 
 def _rounded(values: list[float]) -> tuple[float, ...]:
     return tuple(float(f"{value:.6g}") for value in values)
+
+
+def _probe(info: ModelInfo) -> FloatArray:
+    return probe(STEPS * info.frames_per_step, info.front_end.mels)
 
 
 def _fingerprint(info: ModelInfo) -> str:

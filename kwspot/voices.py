@@ -4,12 +4,13 @@
 detection -> speaker embedding (E,) -> cosine to each profile -> the nearest above its threshold
 ```
 
-A model that was trained for it puts out an embedding beside its posteriors, each computed from the
-mean of the last second: at a detection, that of the keyword. Training and `benchmarks/distillation`
-read it at one output, too. A mean over all outputs since the keyword began would hear a second from
-before it: with a student of that study, two clips of «alexa» then have an equal error rate of 43 %
-instead of 36. Telling voices apart is a convenience, no security: a recording passes, and so does
-a voice alike.
+The embedding is that of the installed voice net (`kwspot.voice_net`), which runs at a detection, or
+that of the model itself, if it was trained for it and puts one out beside its posteriors, each
+computed from the mean of the last second: at a detection, that of the keyword. Training and
+`benchmarks/distillation` read it at one output, too. A mean over all outputs since the keyword
+began would hear a second from before it: with a student of that study, two clips of «alexa» then
+have an equal error rate of 43 % instead of 36. Telling voices apart is a convenience, no security:
+a recording passes, and so does a voice alike.
 """
 
 import dataclasses
@@ -27,10 +28,11 @@ from pathlib import Path
 import numpy as np
 
 from kwspot.errors import VoiceError
-from kwspot.features import FloatArray
+from kwspot.features import FloatArray, FrontEnd
 from kwspot.model import Model, sha256_of
-from kwspot.modelfile import VoicePoint
+from kwspot.modelfile import ModelInfo, VoicePoint
 from kwspot.records import read_record
+from kwspot.voice_net import VoiceEar, VoiceNet, installed_voice_net
 
 FORMAT = 1
 SUFFIX = ".json"
@@ -39,7 +41,7 @@ LONGEST_NAME = 40  # letters, four bytes each at most: file names may have 255 b
 
 @dataclass(frozen=True)
 class Profile:
-    """A voice as one model file hears it: the mean direction of its embeddings, of length 1.
+    """A voice as one file of a net hears it: the mean direction of its embeddings, of length 1.
 
     A detection is this voice's where the cosine of its embedding to `direction` (E,) is `threshold`
     or more. `clips` made it, by kwspot `version`.
@@ -92,33 +94,33 @@ def open_voices(
 ) -> Voices:
     """Read the profiles of a folder, `voices_folder()` for None, for the models of a detector.
 
-    Raises VoiceError for models that tell no voices apart, for a folder without profiles, a profile
-    that cannot be read or is of another model file, and for names in `only` that are not enrolled
+    Raises VoiceError for models whose voices nothing tells apart, for a folder without profiles, a
+    profile that cannot be read or is of another file, and for names in `only` that are not enrolled
     or that a model does not know.
     """
     folder = voices_folder() if folder is None else Path(folder)
-    if not any(model.info.voice for model in models):
-        voice_point(models[0])
+    tellers = [voice_teller(model) for model in models]
     names = profile_names(folder)
     absent = [name for name in only or () if name not in names]
     if absent or not names:
         who = f"{absent[0]!r} is not" if absent else "nobody is"
         there = f" (but {', '.join(names)})" if names else ""
         raise VoiceError(f"{who} enrolled in {folder}{there}: use `kwspot enroll NAME`")
-    digests = [sha256_of(model) for model in models]
+    digests = [sha256_of(teller) for teller in tellers]
     known: list[dict[str, Profile]] = [{} for _ in models]
     for name in names:
         profile = read_profile(name, folder)
         if profile.sha256 not in digests:
             raise VoiceError(
-                f"{folder / name}{SUFFIX} is a voice as the model file {profile.model} with sha256 "
-                f"{profile.sha256[:12]} hears it, not {models[0].path} with {digests[0][:12]}: "
+                f"{folder / name}{SUFFIX} is a voice as the file {profile.model} with sha256 "
+                f"{profile.sha256[:12]} hears it, not {tellers[0].path} with {digests[0][:12]}: "
                 "enroll again, or name another folder"
             )
-        number = digests.index(profile.sha256)
-        if len(profile.direction) != models[number].info.embedding:
-            raise VoiceError(f"{folder / name}{SUFFIX} does not fit its model: enroll again")
-        known[number][name] = profile
+        for number, teller in enumerate(tellers):
+            if digests[number] == profile.sha256:
+                if len(profile.direction) != teller.info.embedding:
+                    raise VoiceError(f"{folder / name}{SUFFIX} does not fit its net: enroll again")
+                known[number][name] = profile
     for model, profiles in zip(models, known, strict=True):
         if only is not None and not profiles.keys() & set(only):
             raise VoiceError(
@@ -128,27 +130,44 @@ def open_voices(
     return Voices(known)
 
 
-def voice_point(model: Model) -> VoicePoint:
-    """Return a model's operating point for voices; raise VoiceError where it has none."""
-    if model.info.voice is not None:
-        return model.info.voice
-    if model.info.embedding:
+def voice_teller(model: Model) -> Model | VoiceNet:
+    """Return what tells voices apart at a model's detections: itself, or the installed voice net.
+
+    Raises VoiceError where neither can.
+    """
+    return model if model.info.voice is not None else net_for(model.info.front_end)
+
+
+def net_for(front_end: FrontEnd) -> VoiceNet:
+    """Return the installed voice net; raise VoiceError where it hears other features."""
+    net = installed_voice_net()
+    if net.info.front_end != front_end:
         raise VoiceError(
-            f"{model.path} has speaker embeddings and no threshold for them: make the file again "
-            "with validation clips of several speakers"
+            f"{net.path.name} tells no voices apart for a model with another front end: "
+            f"the model's is {front_end}, its own {net.info.front_end}"
         )
-    raise VoiceError(
-        f"{model.path} cannot tell voices apart: use a model trained for it, by a recipe of "
-        "`kwspot finetune` with [speakers]"
-    )
+    return net
+
+
+def open_ear(info: ModelInfo) -> VoiceEar:
+    """Open what hears voices for models that share `info`'s front end; raises as `net_for`."""
+    return VoiceEar(net_for(info.front_end), info.frames_per_step)
+
+
+def voice_point(model: Model) -> VoicePoint:
+    """Return the operating point for voices at a model's detections; raises as `voice_teller`."""
+    point = voice_teller(model).info.voice
+    assert point is not None
+    return point
 
 
 def make_profile(model: Model, embeddings: Sequence[FloatArray]) -> Profile:
-    """Make a profile of a voice from embeddings (E,) of its clips."""
+    """Make a profile of a voice from embeddings (E,) at a model's detections of its clips."""
+    teller = voice_teller(model)
     return Profile(
         FORMAT,
-        model.path.name,
-        sha256_of(model),
+        teller.path.name,
+        sha256_of(teller),
         importlib.metadata.version("kwspot"),
         len(embeddings),
         voice_point(model).threshold,

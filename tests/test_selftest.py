@@ -116,7 +116,7 @@ def test_a_name_means_the_tflite_file_where_litert_is_installed(
 ) -> None:
     for name in ("both.onnx", "both.tflite", "old.onnx", "light.tflite"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(loader, "_models_folder", lambda: tmp_path)
+    monkeypatch.setattr(loader, "models_folder", lambda: tmp_path)
     monkeypatch.setattr(loader.importlib.util, "find_spec", lambda name: installed or None)
     assert loader.find_model("both").name == ("both.tflite" if installed else "both.onnx")
     assert loader.find_model("old").name == "old.onnx"

@@ -10,19 +10,21 @@ from allocations import growth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound import voice
-from tiny import TONES, VOICE, refused, write_model
+from tiny import TONES, VOICE, WIDE, refused, write_model, write_voice_net
 
 from kwspot import Detection, KeywordDetector, ModelError, VoiceError, load_model
 from kwspot.enrolment import Enrolment
-from kwspot.features import FloatArray, LogMel
+from kwspot.features import FloatArray, FrontEnd, LogMel
 from kwspot.loader import Model
 from kwspot.modelfile import ModelInfo, dump_info, parse_info
+from kwspot.voice_net import VoiceEar, VoiceNet, installed_voice_net
 from kwspot.voices import (
     Profile,
     delete_profile,
     mean_voice,
     profile_names,
     read_profile,
+    sha256_of,
     unit,
     voices_folder,
     write_profile,
@@ -53,6 +55,14 @@ def folder(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, bright in (("ana", False), ("ben", True)):
         write_profile(profile_of(model, bright), name, folder)
     return folder
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VoiceNet:
+    """Another voice net is installed: one that tells dark voices from bright ones."""
+    installed = VoiceNet(write_voice_net(tmp_path / "tones.onnx"))
+    monkeypatch.setattr("kwspot.voices.installed_voice_net", lambda: installed)
+    return installed
 
 
 def sentence(error: pytest.ExceptionInfo[Exception]) -> str:
@@ -157,7 +167,7 @@ def test_nothing_that_a_step_with_voices_allocates_stays(model: Model, folder: P
 
 
 def test_of_several_models_each_has_its_own_voices(
-    model: Model, folder: Path, tiny_path: Path, tmp_path: Path
+    model: Model, folder: Path, tiny_path: Path, net: VoiceNet
 ) -> None:
     hits = KeywordDetector([tiny_path, model], profiles=folder, refractory=0).process(STREAM)
     named = {(hit.keyword, hit.speaker) for hit in hits}
@@ -172,24 +182,100 @@ def test_of_several_models_each_has_its_own_voices(
 def test_a_profile_of_another_model_file_is_refused(folder: Path, tmp_path: Path) -> None:
     path = write_model(tmp_path / "newer.onnx", tells_voices=True, name="newer")
     with pytest.raises(
-        VoiceError, match=r"ana.json is .* the model file voice.onnx with .*, not .*newer.onnx with"
+        VoiceError, match=r"ana.json is .* the file voice.onnx with .*, not .*newer.onnx with"
     ) as error:
         KeywordDetector(path, profiles=folder)
     assert "enroll again" in sentence(error)
 
 
-def test_models_that_tell_no_voices_are_refused(
-    tiny_path: Path, folder: Path, tmp_path: Path
+@pytest.fixture
+def deaf(tmp_path: Path) -> Model:
+    """A model that hears loud sound and tells no voices apart: it has no threshold for them."""
+    return load_model(write_model(tmp_path / "deaf.onnx", tells_voices=True, voice=None))
+
+
+def test_voices_at_detections_of_other_models_are_told_apart_by_the_installed_net(
+    deaf: Model, net: VoiceNet, tmp_path: Path
 ) -> None:
-    silent = write_model(tmp_path / "silent.onnx", tells_voices=True, voice=None)
-    for path, reason in (
-        (tiny_path, "cannot tell voices apart"),
-        (silent, "no threshold for them"),
-    ):
-        for option in ({"profiles": folder}, {"only": ["ana"]}):
-            with pytest.raises(VoiceError, match=reason) as error:
-                KeywordDetector(path, **option)
-            assert path.name in sentence(error)
+    for name, bright in (("ana", False), ("ben", True)):
+        write_profile(profile_of(deaf, bright), name, tmp_path / "people")
+    profile = read_profile("ana", tmp_path / "people")
+    assert (profile.model, profile.sha256) == (net.path.name, sha256_of(net))
+    hits = KeywordDetector(deaf, profiles=tmp_path / "people").process(STREAM)
+    assert [hit.speaker for hit in hits] == ["ana", "ben", "ana"]
+    alone = KeywordDetector(deaf, profiles=tmp_path / "people", only="ben").process(STREAM)
+    assert alone == hits[1:2]
+
+
+def test_a_profile_of_the_installed_net_holds_for_all_models_that_it_serves(
+    deaf: Model, net: VoiceNet, tiny_path: Path, tmp_path: Path
+) -> None:
+    write_profile(profile_of(deaf, bright=False), "ana", tmp_path / "people")
+    hits = KeywordDetector([tiny_path, deaf], profiles=tmp_path / "people", refractory=0).process(
+        STREAM
+    )
+    assert {("loud", "ana"), ("tiny", "ana")} <= {(hit.keyword, hit.speaker) for hit in hits}
+
+
+@pytest.mark.parametrize("vad", ["off", "webrtc"])
+def test_any_chunking_gives_the_installed_net_the_same_frames(
+    vad: str, deaf: Model, net: VoiceNet, tmp_path: Path
+) -> None:
+    write_profile(profile_of(deaf, bright=False), "ana", tmp_path / "people")
+    whole = KeywordDetector(deaf, profiles=tmp_path / "people", vad=vad).process(STREAM)
+    assert len(whole) == 3
+    for size in (160, 1279, 20_000):
+        detector = KeywordDetector(deaf, profiles=tmp_path / "people", vad=vad)
+        parts = np.split(STREAM, range(size, len(STREAM), size))
+        assert [hit for part in parts for hit in detector.process(part)] == whole
+
+
+def test_the_installed_net_hears_the_frames_up_to_the_detections_output(
+    deaf: Model, net: VoiceNet
+) -> None:
+    detector, asked = KeywordDetector(deaf, vad="off"), []
+    detector.recognise(lambda number, embedding: (asked.append(embedding), None))
+    hits = detector.process(STREAM)
+    front_end, end = deaf.info.front_end, round(hits[0].end * 16_000)
+    lead = front_end.window - front_end.hop
+    begin = end - net.info.frames * front_end.hop - lead
+    features = LogMel(front_end)(np.pad(STREAM, (lead, 0))[begin + lead : end + lead])
+    np.testing.assert_allclose(asked[0], net(features), atol=1e-5)
+    detector.reset()
+    again = detector.process(STREAM)
+    assert again == hits
+    np.testing.assert_array_equal(asked[0], asked[3])
+
+
+def test_the_ear_keeps_what_was_heard_last(net: VoiceNet) -> None:
+    ear = VoiceEar(net, spare=8)
+    frames = np.random.default_rng(0).random((net.info.frames + 16, 40), np.float32)
+    for step in np.split(frames, range(8, len(frames), 8)):
+        ear.hear(step)
+    for later in (0, 4):
+        end = len(frames) - later
+        np.testing.assert_array_equal(
+            ear.embedding(later), net(frames[end - net.info.frames : end])
+        )
+    ear.clear()
+    np.testing.assert_array_equal(ear.embedding(0), net(np.zeros_like(frames[:100])))
+
+
+def test_a_model_with_another_front_end_is_refused(net: VoiceNet, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "wide.onnx", mels=48, front_end=FrontEnd(mels=48), states=WIDE)
+    with pytest.raises(VoiceError, match="with another front end") as error:
+        Enrolment(load_model(path), "tiny")
+    assert net.path.name in sentence(error)
+
+
+def test_without_an_installed_net_such_models_tell_no_voices(
+    deaf: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kwspot.voice_net.models_folder", lambda: tmp_path)
+    monkeypatch.setattr("kwspot.voices.installed_voice_net", installed_voice_net.__wrapped__)
+    with pytest.raises(VoiceError, match=r"voice-net[.]onnx is missing") as error:
+        Enrolment(deaf, "loud")
+    assert "install kwspot again" in sentence(error)
 
 
 def test_names_that_are_not_enrolled_are_refused(
@@ -274,7 +360,7 @@ def test_names_that_could_be_paths_are_refused(name: str, model: Model, tmp_path
         ({"direction": [float("nan")] * TONES}, "numbers that no voice has"),
         ({"direction": [0.0] * TONES}, "numbers that no voice has"),
         ({"direction": ["a"]}, "'a' is no float"),
-        ({"direction": [1.0]}, "does not fit its model"),
+        ({"direction": [1.0]}, "does not fit its net"),
     ],
 )
 def test_a_file_that_holds_no_profile_is_refused(

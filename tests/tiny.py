@@ -24,8 +24,14 @@ from kwspot.modelfile import (
     VoicePoint,
     dump_info,
 )
+from kwspot.voice_net import VOICE_KEY, VoiceInfo, dump_voice_info
 
 CHANNELS, KERNEL = 4, 11
+# States of a model that hears 48 bands.
+WIDE = (
+    State("state_0", "next_state_0", (1, 48, 4)),
+    State("state_1", "next_state_1", (1, CHANNELS, KERNEL - 1)),
+)
 TONES = 4  # of the speaker embedding, where there is one: how loud each quarter of the bands is
 VOICE = VoicePoint(threshold=0.95, false_accepts=0.05, false_rejects=0.1, speakers=20)
 INFO = ModelInfo(
@@ -128,6 +134,35 @@ def write_model(
     if metadata is not None:
         text = metadata or dump_info(replace(INFO, **changes))  # type: ignore[arg-type]
         helper.set_model_props(model, {METADATA_KEY: text})
+    onnx.save(model, path)
+    return path
+
+
+def write_voice_net(path: Path, mels: int = 40, frames: int = 100, **changes: object) -> Path:
+    """Write a voice net that tells dark voices from bright ones; `changes` are fields of info."""
+    info = VoiceInfo(
+        format=1,
+        name="tones",
+        frames=frames,
+        embedding=TONES,
+        voice=VOICE,
+        provenance=Provenance("Apache-2.0", "none", "by hand", {}),
+    )
+    quarters = np.repeat(np.eye(TONES), mels // TONES, axis=1) - 1 / TONES
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "quarters"], ["tones"]),
+            helper.make_node("ReduceMean", ["tones"], ["embedding"], axes=[0], keepdims=0),
+        ],
+        "tones",
+        [_tensor("features", (frames, mels))],
+        [_tensor("embedding", (TONES,))],
+        [numpy_helper.from_array(quarters.T.astype(np.float32), "quarters")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    text = dump_voice_info(replace(info, **changes))  # type: ignore[arg-type]
+    helper.set_model_props(model, {VOICE_KEY: text})
     onnx.save(model, path)
     return path
 

@@ -24,7 +24,13 @@ from kwspot_export import augment, processes
 from kwspot_export.acoustics import Acoustics, draw_babble
 from kwspot_export.bank import Bank
 from kwspot_export.corpus import Corpus
-from kwspot_export.distill_recipe import DistillRecipe, FinetuneRecipe, PruningSettings, Sound
+from kwspot_export.distill_recipe import (
+    DistillRecipe,
+    FinetuneRecipe,
+    PruningSettings,
+    Sound,
+    VoiceRecipe,
+)
 from kwspot_export.encoder_file import save_encoder
 from kwspot_export.encoders import build_encoder
 from kwspot_export.lessons import open_lesson
@@ -93,7 +99,7 @@ def open_acoustics(corpus: Corpus, sound: Sound) -> Acoustics:
 
 def open_bank(
     segments: Segments,
-    recipe: DistillRecipe | FinetuneRecipe,
+    recipe: DistillRecipe | FinetuneRecipe | VoiceRecipe,
     cache: Path,
     workers: int,
     report: Report,

@@ -21,6 +21,7 @@ from kwspot_export.recipe import (
     named_student,
     read_table,
 )
+from kwspot_export.voice_student import VoiceStudent
 
 T = TypeVar("T")
 
@@ -173,6 +174,27 @@ class FinetuneRecipe:
     )
 
 
+@dataclass(frozen=True)
+class VoiceRecipe:
+    """A net that tells voices apart, distilled from one that does (`voice_distill.py`).
+
+    Of the people whose clips begin with one of `known` every `hold_out_every`-th is left out; they
+    and those of role validation fit the threshold. `speeds` are those at which clips are heard.
+    """
+
+    name: str
+    licence: str
+    seed: int
+    sound: Sound
+    known: tuple[str, ...]
+    hold_out_every: int = 7
+    speeds: tuple[float, ...] = (0.88, 0.94, 1.0, 1.06, 1.13)
+    own_share: float = 0.5  # of a clip's own embedding in what is learnt; the rest is its person's
+    student: VoiceStudent = field(default_factory=VoiceStudent)
+    pace: Pace = field(default_factory=Pace)
+    front_end: FrontEnd = field(default_factory=FrontEnd)
+
+
 def read_distill_recipe(path: Path) -> DistillRecipe:
     """Read a recipe of `kwspot distill`; raise RecipeError for what cannot be done."""
     recipe = _read(DistillRecipe, path)
@@ -190,6 +212,11 @@ def read_distill_recipe(path: Path) -> DistillRecipe:
 def read_finetune_recipe(path: Path) -> FinetuneRecipe:
     """Read a recipe of `kwspot finetune`; raise RecipeError for what cannot be done."""
     return _read(FinetuneRecipe, path)
+
+
+def read_voice_recipe(path: Path) -> VoiceRecipe:
+    """Read a recipe of `kwspot distill-voices`; raise RecipeError for what cannot be done."""
+    return _read(VoiceRecipe, path)
 
 
 def _read(kind: type[T], path: Path) -> T:

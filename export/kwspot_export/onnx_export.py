@@ -109,7 +109,7 @@ def graph_of(streaming: Streaming, info: ModelInfo) -> onnx.ModelProto:
 
 def trace(streaming: Streaming, info: ModelInfo, name: str, example: Tensor) -> onnx.ModelProto:
     """Trace one step of a module whose input beside the states is called `name`."""
-    with _quiet_torch():
+    with quiet_torch():
         program = torch.onnx.export(
             streaming,
             (example, *streaming.fresh_states()),
@@ -139,7 +139,7 @@ def add_self_test(model: onnx.ModelProto, info: ModelInfo, file: Path, tolerance
 
 
 @contextmanager
-def _quiet_torch() -> Iterator[None]:
+def quiet_torch() -> Iterator[None]:
     """Drop two remarks of torch's exporter that ask nothing of its user."""
     logger = logging.getLogger("torch.onnx")  # says that torchvision is not installed
     level = logger.level

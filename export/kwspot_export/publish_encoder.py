@@ -9,6 +9,7 @@ from kwspot_export.encoder_file import load_encoder
 from kwspot_export.finetune import Finetuning
 from kwspot_export.onnx_export import export_encoder
 from kwspot_export.publish import versions
+from kwspot_export.voice_distill import VoiceDistillation
 
 
 def publish_encoder(job: Distillation, path: Path, output: Path) -> None:
@@ -49,7 +50,7 @@ No clip of role `test` or `validation` was heard.
     )
 
 
-def data_rows(job: Distillation | Finetuning) -> str:
+def data_rows(job: Distillation | Finetuning | VoiceDistillation) -> str:
     """Write a row of a card for each source of the clips that were heard."""
     counts: Counter[str] = Counter(clip.source for clip in job.clips)
     hours: Counter[str] = Counter()

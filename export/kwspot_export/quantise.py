@@ -144,7 +144,7 @@ def export_onnx_int8(
     with draft(path) as file:
         _quantise(graph, file, calibration.inputs(streaming), info)
         model = onnx.load(file)
-        _shorten(model.graph)
+        shorten_names(model.graph)
         save_described(model, info, file)
         found = check_agreement(net, info, file, run_onnx, calibration, path)
         info = rethresholded(info, file, run_onnx, calibration)
@@ -179,7 +179,7 @@ def _quantise(
         )
 
 
-def _shorten(graph: onnx.GraphProto) -> None:
+def shorten_names(graph: onnx.GraphProto) -> None:
     """Give what is inside a graph short names: those of the quantiser are 15 kB of «alexa»."""
     del graph.value_info[:]
     names = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}

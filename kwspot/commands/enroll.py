@@ -2,7 +2,8 @@
 
 Five recordings of the keyword by one person are enough; without --recordings the microphone takes
 them. What is kept is one small file without audio that its owner alone can read, and that holds for
-this model file. A convenience, no security: a recording of the voice passes.
+all models whose voices the same net tells apart. A convenience, no security: a recording of the
+voice passes.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from kwspot.voices import (
     write_profile,
 )
 
-HELP = "teach a model a voice, to know who spoke"
+HELP = "teach a voice, to know who spoke"
 CLIPS = 5  # asked for at the microphone
 
 

@@ -5,9 +5,13 @@ With --check the exit status is 1 where the self-test in the file differs by too
 
 import argparse
 
+from kwspot.errors import VoiceError
 from kwspot.loader import load_model, shipped_models
-from kwspot.modelfile import SENSITIVITIES, ModelInfo, dump_info
-from kwspot.selftest import judge
+from kwspot.model import Model
+from kwspot.modelfile import SENSITIVITIES, dump_info
+from kwspot.selftest import Verdict, judge
+from kwspot.voice_net import installed_voice_net
+from kwspot.voices import voice_teller
 
 HELP = "show what a model file says of itself"
 
@@ -26,11 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the model's description, or the result of its self-test."""
     if args.check:
-        return _check([args.model] if args.model else shipped_models())
+        return _check(args.model)
     if args.model is None:
         print("\n".join(shipped_models()))
         return 0
-    info = load_model(args.model).info
+    model = load_model(args.model)
+    info = model.info
     if args.json:
         print(dump_info(info, indent=1))
         return 0
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"  decision  mean of {info.decision.smoothing} outputs, {info.decision.refractory} s apart"
     )
-    print(f"  voices    {_voices(info)}")
+    print(f"  voices    {_voices(model)}")
     width = max(len(keyword.label) for keyword in info.keywords) + 1  # and a comma
     for keyword in info.keywords:
         for sensitivity in SENSITIVITIES:
@@ -60,32 +65,36 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _voices(info: ModelInfo) -> str:
-    """Say whether a model can tell voices, and how well."""
-    if info.voice is None:
-        return "not told apart" + (
-            f": a speaker embedding of {info.embedding} numbers, but no threshold for it"
-            if info.embedding
-            else ""
-        )
+def _voices(model: Model) -> str:
+    """Say how well voices are told apart at a model's detections, and by what."""
+    try:
+        teller = voice_teller(model)
+    except VoiceError as error:
+        return f"not told apart: {error}"
+    point = teller.info.voice
+    assert point is not None
     return (
-        f"told apart by a speaker embedding of {info.embedding} numbers, threshold "
-        f"{info.voice.threshold:.3f}: accepts {info.voice.false_accepts:.1%} of other people's "
-        f"words and rejects {info.voice.false_rejects:.1%} of the own, by {info.voice.speakers} "
+        f"told apart by {teller.path.name}, {teller.info.embedding} numbers, threshold "
+        f"{point.threshold:.3f}: accepts {point.false_accepts:.1%} of other people's "
+        f"words and rejects {point.false_rejects:.1%} of the own, by {point.speakers} "
         "validation speakers; a convenience, no security"
     )
 
 
-def _check(names: list[str]) -> int:
-    """Run self-tests and say how they went; return the exit status."""
-    status = 0
-    for name in names:
-        model = load_model(name)
-        verdict = judge(model)
-        said = "ok, differs" if verdict.right else "WRONG, differs"
-        print(
-            f"{name}: {said} by {verdict.difference:.2g} (allowed {verdict.allowed:g}), "
-            f"{model.runtime}"
-        )
-        status |= not verdict.right
-    return status
+def _check(name: str | None) -> int:
+    """Run the self-test of a model, or of all that is installed; return the exit status."""
+    verdicts = []
+    for one in [name] if name else shipped_models():
+        model = load_model(one)
+        verdicts.append(_said(one, judge(model), model.runtime))
+    if name is None:
+        net = installed_voice_net()
+        verdicts.append(_said(net.info.name, net.judge(), net.runtime))
+    return int(not all(verdicts))
+
+
+def _said(name: str, verdict: Verdict, runtime: str) -> bool:
+    """Print how a self-test went; return whether all is right."""
+    said = "ok, differs" if verdict.right else "WRONG, differs"
+    print(f"{name}: {said} by {verdict.difference:.2g} (allowed {verdict.allowed:g}), {runtime}")
+    return verdict.right

@@ -73,12 +73,6 @@ def run(args: argparse.Namespace) -> int:
             f"`kwspot serve` needs the Wyoming package ({error}): pip install 'kwspot[wyoming]'"
         ) from error
 
-    if len(args.model) > 1 and (args.profiles is not None or args.only is not None):
-        raise KwspotError(
-            "a voice is enrolled for one model file: with --profiles or --only, serve one model "
-            "(`kwspot merge` joins those of one encoder)"
-        )
-
     def make_detector(model: Model) -> KeywordDetector:
         return KeywordDetector(
             model,

@@ -73,7 +73,7 @@ def test_voices_that_differ_are_told_apart_and_the_table_says_so(
     monkeypatch.setattr(speakers, "read_trials", lambda: trials)
     monkeypatch.setattr(speakers, "read_enrolments", lambda: voices)
     model = load_model(write_model(tmp_path / "voice.onnx", tells_voices=True))
-    report = speakers.measure(model, clips)
+    report = speakers.measure([model], clips)
     assert [(pairs.same, pairs.different, pairs.eer) for pairs in report.pairs] == [(2, 2, 0)] * 2
     _, several, wake = report.enrolled
     assert (several.voices, several.own, several.rejected, several.accepted) == (2, 4, 0, 0)
@@ -81,5 +81,5 @@ def test_voices_that_differ_are_told_apart_and_the_table_says_so(
     assert (wake.own, wake.own_heard, wake.rejected, wake.accepted) == (4, 4, 0, 0)
     text = speakers.table(report)
     assert "| wake word loud | 2 | 0 | 0.0 |" in text and "no security" in text
-    with pytest.raises(VoiceError, match="cannot tell voices apart"):
-        speakers.measure(load_model(tiny_path), clips)
+    with pytest.raises(VoiceError, match="told apart by different nets"):
+        speakers.measure([model, load_model(tiny_path)], clips)

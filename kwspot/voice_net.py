@@ -1,0 +1,139 @@
+"""The net that tells voices apart at the detections of models that cannot: one run a detection.
+
+```
+log-mel frames of the last 1.6 s -> VoiceNet -> speaker embedding (E,)
+```
+
+Nothing of it runs between detections, so that it costs nothing then, and may be larger than a model
+that runs all the time.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from kwspot.errors import ModelError, VoiceError
+from kwspot.features import FloatArray, FrontEnd
+from kwspot.loader import VOICE_NET, models_folder
+from kwspot.model import onnxruntime_version, open_session
+from kwspot.modelfile import Provenance, VoicePoint
+from kwspot.records import read_record
+from kwspot.selftest import Verdict, probe
+
+VOICE_KEY = "kwspot-voice"  # of the metadata in its file
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class VoiceInfo:
+    """All that the file of a voice net says of itself.
+
+    It maps features (frames, F) to an embedding (embedding,); from a cosine of `voice.threshold` to
+    a profile on it is that voice. `self_test` is its answer to `selftest.probe`, of length 1, to
+    which what a machine computes must have a cosine of 1 - `tolerance`.
+    """
+
+    format: int
+    name: str
+    frames: int
+    embedding: int
+    voice: VoicePoint
+    provenance: Provenance
+    front_end: FrontEnd = field(default_factory=FrontEnd)
+    self_test: tuple[float, ...] = ()
+    tolerance: float = 0.01  # kernels round sums in the last of eight bits differently
+
+
+def dump_voice_info(info: VoiceInfo) -> str:
+    """Write the description of a voice net as JSON."""
+    return json.dumps(dataclasses.asdict(info), separators=(",", ":"), sort_keys=True)
+
+
+class VoiceNet:
+    """A file of a voice net, run by ONNX Runtime on one thread; many streams may share it.
+
+    Raises ModelError for a file that is missing, damaged, or none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._session = open_session(path)
+        self.runtime = onnxruntime_version()
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if VOICE_KEY not in metadata:
+            raise ModelError(f"{path} is no net that tells voices apart")
+        try:
+            values = json.loads(metadata[VOICE_KEY])
+        except json.JSONDecodeError as error:
+            raise ModelError(f"{path}: its metadata is not JSON ({error})") from error
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise ModelError(
+                f"{path} is a voice net that this kwspot does not read: export it again"
+            )
+        self.info = info = read_record(VoiceInfo, values, f"{path}, metadata", ModelError)
+        takes, gives = self._session.get_inputs(), self._session.get_outputs()
+        found = [(node.name, tuple(node.shape)) for node in (*takes, *gives)]
+        stated = [
+            ("features", (info.frames, info.front_end.mels)),
+            ("embedding", (info.embedding,)),
+        ]
+        if found != stated or info.frames < 1 or not -1 < info.voice.threshold <= 1:
+            raise ModelError(f"{path}: the graph has {found}, its metadata says {stated}")
+
+    def __call__(self, features: FloatArray) -> FloatArray:
+        """Tell a voice: features (frames, F) -> embedding (E,)."""
+        embedding: FloatArray = self._session.run(["embedding"], {"features": features})[0]
+        return embedding
+
+    def judge(self) -> Verdict:
+        """Tell whether this machine computes the net rightly; see `kwspot.selftest`."""
+        answer, expected = self.answer(), np.array(self.info.self_test)
+        same = len(answer) == len(expected)
+        return Verdict(float(1 - answer @ expected) if same else 1.0, self.info.tolerance)
+
+    def answer(self) -> FloatArray:
+        """Return the embedding (E,), of length 1, of the self-test's features."""
+        embedding = self(probe(self.info.frames, self.info.front_end.mels))
+        length: FloatArray = embedding / np.float32(np.linalg.norm(embedding))
+        return length
+
+
+@cache
+def installed_voice_net() -> VoiceNet:
+    """Load the voice net that is installed with kwspot, once; raise VoiceError without one."""
+    path = models_folder() / VOICE_NET
+    if not path.is_file():
+        raise VoiceError(
+            f"{path} is missing, without which no voices are told apart: install kwspot again"
+        )
+    return VoiceNet(path)
+
+
+class VoiceEar:
+    """Keeps the latest frames of a stream, and hears them again at a detection.
+
+    `spare` is how many frames a detection may lie before the newest.
+    """
+
+    def __init__(self, net: VoiceNet, spare: int) -> None:
+        self._net = net
+        self._frames = np.zeros((net.info.frames + spare, net.info.front_end.mels), np.float32)
+
+    def clear(self) -> None:
+        """Forget: before a stream there is silence."""
+        self._frames[:] = 0
+
+    def hear(self, features: FloatArray) -> None:
+        """Take the features (T, F) of a step."""
+        kept = len(self._frames) - len(features)
+        self._frames[:kept] = self._frames[len(features) :]
+        self._frames[kept:] = features
+
+    def embedding(self, later: int) -> FloatArray:
+        """Return the embedding (E,) of what ended `later` frames before the newest."""
+        end = len(self._frames) - later
+        return self._net(self._frames[end - self._net.info.frames : end])

@@ -24,7 +24,6 @@ from kwspot_export.publish import versions
 from kwspot_export.publish_encoder import data_rows
 from kwspot_export.publish_joint import VOICE_SECONDS
 from kwspot_export.quantise import quiet, shorten_names
-from kwspot_export.recipe import RecipeError
 from kwspot_export.segments import WINDOW
 from kwspot_export.voice_distill import VoiceDistillation
 from kwspot_export.voice_student import VoiceStudentNet
@@ -49,8 +48,8 @@ class _OneWindow(nn.Module):
 def publish_voices(job: VoiceDistillation, path: Path) -> VoiceInfo:
     """Export the net of a finished run to `path` in eight bits, and its card beside it (.md).
 
-    The threshold is fitted to what the file puts out. Raises RecipeError where too few people are
-    held out, and ParityError where the file does not say what torch does; nothing is left then.
+    The threshold is fitted to what the file puts out. Raises ParityError, and leaves nothing, where
+    the file does not say what torch does.
     """
     recipe, net = job.recipe, job.finished().cpu().eval()
     info = VoiceInfo(
@@ -125,18 +124,20 @@ def export_voices(
 
 
 def fit_threshold(job: VoiceDistillation, net: VoiceNet) -> VoicePoint:
-    """Fit the threshold on people whom the net never heard; raise RecipeError for too few."""
-    corpus = Corpus.open(job.validation, job.cache)
-    log_mel = LogMel(job.recipe.front_end)
-    embeddings = [unit(net(_heard(corpus.audio(i), log_mel))) for i in range(len(corpus))]
+    """Fit the threshold on people whom the net never heard."""
+    corpus, front_end = Corpus.open(job.validation, job.cache), job.recipe.front_end
+    log_mel, lead = LogMel(front_end), front_end.window - front_end.hop
+    embeddings = []
+    for number in range(len(corpus)):
+        samples = corpus.audio(number)
+        # What is heard when the word is detected.
+        end = speech_span(samples)[1] + round(VOICE_SECONDS * SAMPLE_RATE)
+        heard = np.pad(samples[:end], (WINDOW + lead, max(0, end - len(samples))))
+        embeddings.append(unit(net(log_mel(heard[-WINDOW - lead :]))))
     speakers = [clip.speaker for clip in job.validation]
     texts = [spoken(clip.text) for clip in job.validation]
     point = fit_voices(np.stack(embeddings), speakers, texts)
-    if point is None:
-        raise RecipeError(
-            f"{job.recipe.name}: fewer than five of the people who are held out say a word four "
-            "times, so that no threshold can be fitted"
-        )
+    assert point is not None, "the job has people enough"
     return point
 
 
@@ -161,14 +162,6 @@ def _windows(job: VoiceDistillation) -> FloatArray:
     rows = rng.choice(job.rows, min(WINDOWS, len(job.rows)), replace=False)
     windows: FloatArray = job.bank.features(rows, np.zeros(len(rows), np.int64)).numpy()
     return windows
-
-
-def _heard(samples: FloatArray, log_mel: LogMel) -> FloatArray:
-    """Return the features of what is heard when the word in a clip is detected: (T, F)."""
-    lead = 240  # samples that the first frame sees before the window
-    end = speech_span(samples)[1] + round(VOICE_SECONDS * SAMPLE_RATE)
-    heard = np.pad(samples[:end], (WINDOW + lead, max(0, end - len(samples))))
-    return log_mel(heard[-WINDOW - lead :])
 
 
 def _describe(model: onnx.ModelProto, info: VoiceInfo, file: Path) -> None:

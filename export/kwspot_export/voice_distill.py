@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from kwspot.manifest import Clip, read_data
+from kwspot.manifest import Clip, read_data, spoken
 from kwspot_export import processes
 from kwspot_export.bank import Bank
 from kwspot_export.distill import Report, heard_clips, no_report, open_bank, open_corpus
@@ -30,6 +30,7 @@ from kwspot_export.voice_segments import draw_voice_segments
 from kwspot_export.voice_student import VoiceStudentNet
 from kwspot_export.voice_targets import targets, teach
 from kwspot_export.voice_teacher import VoiceTeacher
+from kwspot_export.voice_threshold import LEAST_SPEAKERS, repeated
 
 
 class VoiceDistillation:
@@ -46,7 +47,7 @@ class VoiceDistillation:
         workers: int = 2,
         report: Report = no_report,
     ) -> None:
-        """Decode the clips and draw segments; raise TrainingError for too few known people."""
+        """Decode the clips and draw segments; raise TrainingError for too few people."""
         self.recipe, self.folder, self.cache, self.teacher = recipe, folder, cache, teacher
         self.device, self.workers, self.report = torch.device(device), workers, report
         self.clips = heard_clips(recipe.sound, data)
@@ -59,6 +60,13 @@ class VoiceDistillation:
             and clip.text
             and (clip.speaker in self.held_out or (clip.role == "validation" and clip.speaker))
         ]
+        speakers = [clip.speaker for clip in self.validation]
+        said = repeated(speakers, [spoken(clip.text) for clip in self.validation])
+        if len({speaker for speaker, _ in said}) < LEAST_SPEAKERS:
+            raise TrainingError(
+                f"{recipe.name}: fewer than {LEAST_SPEAKERS} of the people who are held out say a "
+                "word four times, so that no threshold could be fitted: lower hold_out_every"
+            )
         rng = np.random.default_rng(recipe.sound.seed)
         self.segments = draw_voice_segments(
             self.corpus, recipe.sound.speech, recipe.sound.segments, recipe.speeds, rng

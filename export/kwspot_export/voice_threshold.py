@@ -25,6 +25,14 @@ LEAST_SPEAKERS = 5  # with so many clips, below which a share of other people sa
 ACCEPTED = 0.05  # of other people's words: one in twenty
 
 
+def repeated(speakers: Sequence[str], texts: Sequence[str]) -> dict[tuple[str, str], list[int]]:
+    """Return the numbers of the clips of each (speaker, text) that can be enrolled and tried."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, said in enumerate(zip(speakers, texts, strict=True)):
+        groups[said].append(number)
+    return {said: numbers for said, numbers in groups.items() if len(numbers) >= LEAST_CLIPS}
+
+
 def fit_voices(
     embeddings: npt.NDArray[np.floating], speakers: Sequence[str], texts: Sequence[str]
 ) -> VoicePoint | None:
@@ -32,15 +40,13 @@ def fit_voices(
 
     Returns None where fewer than five people say a word four times.
     """
-    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    by_text: dict[str, list[int]] = defaultdict(list)
-    for number, (speaker, text) in enumerate(zip(speakers, texts, strict=True)):
-        groups[speaker, text].append(number)
-        by_text[text].append(number)
-    owners = {who: own for who, own in groups.items() if len(own) >= LEAST_CLIPS}
+    owners = repeated(speakers, texts)
     known = {speaker for speaker, _ in owners}
     if len(known) < LEAST_SPEAKERS:
         return None
+    by_text: dict[str, list[int]] = defaultdict(list)
+    for number, text in enumerate(texts):
+        by_text[text].append(number)
     targets, others = [], []
     for (speaker, text), own in owners.items():
         for held in own:

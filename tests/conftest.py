@@ -10,7 +10,7 @@ from kwspot.model import OnnxModel
 
 # Scripts of their own, not a package.
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path += [str(BENCHMARKS / "boards"), str(BENCHMARKS / "roofline")]
+sys.path += [str(BENCHMARKS), str(BENCHMARKS / "boards"), str(BENCHMARKS / "roofline")]
 
 
 @pytest.fixture(scope="session")

@@ -180,10 +180,12 @@ class VoiceRecipe:
 
     Of the people whose clips begin with one of `known` every `hold_out_every`-th is left out; they
     and those of role validation fit the threshold. `speeds` are those at which clips are heard.
+    `teacher` says for the card what the teacher is, and its licence.
     """
 
     name: str
     licence: str
+    teacher: str
     seed: int
     sound: Sound
     known: tuple[str, ...]

@@ -180,14 +180,16 @@ Tells voices apart: an embedding of {info.embedding} numbers of the last \
 A convenience, no security. Licence of the weights: {recipe.licence}.
 
 {parameters:,} parameters in eight bits; the embeddings of ONNX Runtime have a cosine of \
-{least:.4f} or more to those of torch.
-Distilled from {job.teacher.name} by
-`kwspot distill-voices --recipe export/recipes/{recipe.name}.toml`, {recipe.pace.steps} steps of
+{least:.4f} or more
+to those of torch.
+Distilled from {recipe.teacher}
+by `kwspot distill-voices --recipe export/recipes/{recipe.name}.toml`: {recipe.pace.steps} steps of \
 {recipe.pace.batch} segments, seed {recipe.seed}, torch {torch.__version__}.
 
 From a cosine of {point.threshold:.4f} to the mean of five clips on it is that voice: \
-{point.false_accepts:.1%} of the same words by others are accepted, and {point.false_rejects:.1%} of
-the own rejected ({point.speakers} people who were not trained on).
+{point.false_accepts:.1%} of the same
+words by others are accepted, and {point.false_rejects:.1%} of the own rejected \
+({point.speakers} people who were not trained on).
 
 ## Trained on
 

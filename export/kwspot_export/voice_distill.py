@@ -108,6 +108,7 @@ class VoiceDistillation:
             cosine = functional.cosine_similarity(embedding, wanted[drawn].to(self.device))
             return Terms((1 - cosine).mean(), {})
 
+        # The teacher by what it is, not by what the recipe says of it.
         settings = asdict(recipe) | {"teacher": self.teacher.fingerprint}
         learn(net, loss, recipe.pace, self.folder, settings, report)
         if processes.number() == 0:

@@ -33,6 +33,7 @@ PEOPLE = 12
 RECIPE = """
 name = "toy-voices"
 licence = "Apache-2.0"
+teacher = "loudness (MIT)"
 seed = 1
 known = ["people/"]
 hold_out_every = 2
@@ -230,7 +231,9 @@ def test_from_the_command_line_to_a_file_that_the_runtime_loads(
     assert (net.info.frames, net.info.embedding, net.info.voice.speakers) == (160, 6, PEOPLE // 2)
     assert net.judge().right and "loudness" in net.info.provenance.recipe
     card = output.with_suffix(".md").read_text()
-    assert "| toy-speech | CC BY 4.0 |" in card and "no security" in card
+    assert (
+        "| toy-speech | CC BY 4.0 |" in card and "loudness (MIT)" in card and "no security" in card
+    )
     assert (folder / "curves.png").exists()
 
 

@@ -38,7 +38,7 @@ from kwspot.manifest import Clip, read_manifest, spoken
 from kwspot.material import read_clip
 from kwspot.model import Model, sha256_of
 from kwspot.records import read_record
-from kwspot.voice_net import VoiceNet
+from kwspot.voice_net import VoiceEar, VoiceNet
 from kwspot.voices import mean_voice, unit, voice_point, voice_teller
 
 # The study's modules are commands, not a package: they find each other in their own folder.
@@ -251,10 +251,16 @@ def measure(models: Sequence[Model], clips: Sequence[Clip], limit: int = 0) -> R
 
 def clip_voice(teller: Model | VoiceNet, samples: FloatArray) -> FloatArray:
     """Return the embedding (E,), of length 1, 0.2 s after the end of a clip (N,)."""
-    window, log_mel = window_at(samples, len(samples)), LogMel(teller.info.front_end)
+    window = window_at(samples, len(samples))
     if isinstance(teller, VoiceNet):
-        return unit(teller(log_mel(window)[-teller.info.frames :]))
-    size, state = teller.info.step_samples, teller.fresh_state()
+        ear = VoiceEar(teller, spare=0)
+        ear.hear(window)
+        return unit(ear.embedding(later=0))
+    log_mel, size, state = (
+        LogMel(teller.info.front_end),
+        teller.info.step_samples,
+        teller.fresh_state(),
+    )
     for start in range(0, len(window) - LEAD, size):
         features = log_mel(window[start : start + LEAD + size])
         _, embedding, state = teller.step_and_embed(features, state)

@@ -222,14 +222,14 @@ class KeywordDetector:
     def recognise(self, recogniser: Recogniser | None) -> None:
         """Let `recogniser` say who spoke each detection from now on; None ends that.
 
-        Raises VoiceError where neither a model nor the installed voice net can tell voices apart.
+        Raises VoiceError where a model does not tell voices apart and no voice net is installed.
         """
         self._recogniser = recogniser
         self._ear: VoiceEar | None = None
         if recogniser is not None and any(m.info.voice is None for m in self._models):
             from kwspot.voices import open_ear  # few detectors need one
 
-            self._ear = open_ear(self.info)
+            self._ear = open_ear(self._step_samples)
 
     def alisten(
         self,
@@ -277,7 +277,7 @@ class KeywordDetector:
         """Run one block through the models: all smoothed scores, none until the states are full."""
         features = self._log_mel(block)
         if self._ear is not None:
-            self._ear.hear(features)
+            self._ear.hear(block[-self._step_samples :])
         outputs = []
         for number, model in enumerate(self._models):
             state = self._states[number]
@@ -358,8 +358,7 @@ class KeywordDetector:
         if model in self._embeddings:
             return self._recogniser(model, self._embeddings[model][row])
         assert self._ear is not None
-        outputs = self.info.outputs_per_step
-        later = (outputs - 1 - row) * self.info.frames_per_step // outputs
+        later = (self.info.outputs_per_step - 1 - row) * self._output_samples
         return self._recogniser(model, self._ear.embedding(later))
 
 

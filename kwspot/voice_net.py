@@ -1,7 +1,7 @@
 """The net that tells voices apart at the detections of models that cannot: one run a detection.
 
 ```
-log-mel frames of the last 1.6 s -> VoiceNet -> speaker embedding (E,)
+last 1.6 s of samples -> log-mel, its own -> VoiceNet -> speaker embedding (E,)
 ```
 
 Nothing of it runs between detections, so that it costs nothing then, and may be larger than a model
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from kwspot.errors import ModelError, VoiceError
-from kwspot.features import FloatArray, FrontEnd
+from kwspot.features import FloatArray, FrontEnd, LogMel
 from kwspot.loader import VOICE_NET, models_folder
 from kwspot.model import onnxruntime_version, open_session
 from kwspot.modelfile import Provenance, VoicePoint
@@ -114,26 +114,30 @@ def installed_voice_net() -> VoiceNet:
 
 
 class VoiceEar:
-    """Keeps the latest frames of a stream, and hears them again at a detection.
+    """Keeps the latest samples of a stream, and hears them again at a detection.
 
-    `spare` is how many frames a detection may lie before the newest.
+    `spare` is how many samples a detection may lie before the newest.
     """
 
     def __init__(self, net: VoiceNet, spare: int) -> None:
-        self._net = net
-        self._frames = np.zeros((net.info.frames + spare, net.info.front_end.mels), np.float32)
+        self._net, front_end = net, net.info.front_end
+        self._log_mel = LogMel(front_end)
+        # The first frame looks back further than a hop.
+        self._length = front_end.window - front_end.hop + net.info.frames * front_end.hop
+        self._samples = np.zeros(self._length + spare, np.float32)
 
     def clear(self) -> None:
         """Forget: before a stream there is silence."""
-        self._frames[:] = 0
+        self._samples[:] = 0
 
-    def hear(self, features: FloatArray) -> None:
-        """Take the features (T, F) of a step."""
-        kept = len(self._frames) - len(features)
-        self._frames[:kept] = self._frames[len(features) :]
-        self._frames[kept:] = features
+    def hear(self, samples: FloatArray) -> None:
+        """Take the next samples of the stream, (N,)."""
+        samples = samples[-len(self._samples) :]
+        kept = len(self._samples) - len(samples)
+        self._samples[:kept] = self._samples[len(samples) :]
+        self._samples[kept:] = samples
 
     def embedding(self, later: int) -> FloatArray:
-        """Return the embedding (E,) of what ended `later` frames before the newest."""
-        end = len(self._frames) - later
-        return self._net(self._frames[end - self._net.info.frames : end])
+        """Return the embedding (E,) of what ended `later` samples before the newest."""
+        end = len(self._samples) - later
+        return self._net(self._log_mel(self._samples[end - self._length : end]))

@@ -28,9 +28,9 @@ from pathlib import Path
 import numpy as np
 
 from kwspot.errors import VoiceError
-from kwspot.features import FloatArray, FrontEnd
+from kwspot.features import FloatArray
 from kwspot.model import Model, sha256_of
-from kwspot.modelfile import ModelInfo, VoicePoint
+from kwspot.modelfile import VoicePoint
 from kwspot.records import read_record
 from kwspot.voice_net import VoiceEar, VoiceNet, installed_voice_net
 
@@ -133,25 +133,14 @@ def open_voices(
 def voice_teller(model: Model) -> Model | VoiceNet:
     """Return what tells voices apart at a model's detections: itself, or the installed voice net.
 
-    Raises VoiceError where neither can.
+    Raises VoiceError where it is neither trained for that nor a net installed.
     """
-    return model if model.info.voice is not None else net_for(model.info.front_end)
+    return model if model.info.voice is not None else installed_voice_net()
 
 
-def net_for(front_end: FrontEnd) -> VoiceNet:
-    """Return the installed voice net; raise VoiceError where it hears other features."""
-    net = installed_voice_net()
-    if net.info.front_end != front_end:
-        raise VoiceError(
-            f"{net.path.name} tells no voices apart for a model with another front end: "
-            f"the model's is {front_end}, its own {net.info.front_end}"
-        )
-    return net
-
-
-def open_ear(info: ModelInfo) -> VoiceEar:
-    """Open what hears voices for models that share `info`'s front end; raises as `net_for`."""
-    return VoiceEar(net_for(info.front_end), info.frames_per_step)
+def open_ear(spare: int) -> VoiceEar:
+    """Open what hears voices for models that tell none apart, `spare` samples back at most."""
+    return VoiceEar(installed_voice_net(), spare)
 
 
 def voice_point(model: Model) -> VoicePoint:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 from sound import voice
-from tiny import VOICE, WIDE, write_model
+from tiny import VOICE, write_model
 
 from kwspot import KeywordDetector, VoiceError, load_model
 from kwspot.cli import main
 from kwspot.enrolment import Enrolment, Utterance, likenesses
-from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd
+from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.model import Model
 from kwspot.voices import read_profile, sha256_of, unit
 
@@ -222,7 +222,6 @@ def test_what_cannot_be_enrolled_ends_in_one_sentence(
     [
         ({"tells_voices": True}, "told apart by model.onnx, 4 numbers, threshold 0.950"),
         ({}, "told apart by voice-net.onnx, "),
-        ({"mels": 48, "front_end": FrontEnd(mels=48), "states": WIDE}, "not told apart: voice-net"),
     ],
 )
 def test_info_says_what_tells_voices_apart_and_how_well(
@@ -235,4 +234,4 @@ def test_info_says_what_tells_voices_apart_and_how_well(
     assert main(["info", str(path)]) == 0
     (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("  voices")]
     assert said in line
-    assert ("no security" in line) == ("told apart by" in said)
+    assert "no security" in line

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from kwspot.endpoints import speech_span
-from kwspot.features import SAMPLE_RATE, FloatArray, LogMel
+from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.manifest import spoken
 from kwspot.modelfile import Provenance, VoicePoint
-from kwspot.voice_net import FORMAT, VOICE_KEY, VoiceInfo, VoiceNet, dump_voice_info
+from kwspot.voice_net import FORMAT, VOICE_KEY, VoiceEar, VoiceInfo, VoiceNet, dump_voice_info
 from kwspot.voices import unit
 from kwspot_export.corpus import Corpus
+from kwspot_export.distill import Report
+from kwspot_export.loop import TrainingError
 from kwspot_export.onnx_export import OPSET, quiet_torch
 from kwspot_export.parity import ParityError, draft
 from kwspot_export.publish import versions
@@ -69,9 +71,10 @@ def publish_voices(job: VoiceDistillation, path: Path) -> VoiceInfo:
     windows = _windows(job)
     with draft(path) as file:
         least = export_voices(net, info, file, windows, path)
-        info = replace(info, voice=fit_threshold(job, VoiceNet(file)))
+        corpus = Corpus.open(job.validation, job.cache)
+        info = replace(info, voice=fit_threshold(corpus, VoiceNet(file), job.report))
         answer = tuple(float(f"{value:.6g}") for value in VoiceNet(file).answer())
-        _describe(onnx.load(file), replace(info, self_test=answer), file)
+        describe(onnx.load(file), replace(info, self_test=answer), file)
     path.with_suffix(".md").write_text(_card(job, info, least), encoding="utf-8")
     return info
 
@@ -109,7 +112,7 @@ def export_voices(
         )
     model = onnx.load(file)
     shorten_names(model.graph)
-    _describe(model, info, file)
+    describe(model, info, file)
     exported, cosines = VoiceNet(file), []
     for window in windows[cut:]:
         with torch.no_grad():
@@ -123,21 +126,24 @@ def export_voices(
     return min(cosines)
 
 
-def fit_threshold(job: VoiceDistillation, net: VoiceNet) -> VoicePoint:
-    """Fit the threshold on people whom the net never heard."""
-    corpus, front_end = Corpus.open(job.validation, job.cache), job.recipe.front_end
-    log_mel, lead = LogMel(front_end), front_end.window - front_end.hop
-    embeddings = []
+def fit_threshold(corpus: Corpus, net: VoiceNet, report: Report) -> VoicePoint:
+    """Fit the threshold on clips of people whom the net never heard.
+
+    Each clip is heard as when its word is detected, 0.2 s after its end.
+    """
+    ear, embeddings = VoiceEar(net, spare=0), []
     for number in range(len(corpus)):
         samples = corpus.audio(number)
-        # What is heard when the word is detected.
         end = speech_span(samples)[1] + round(VOICE_SECONDS * SAMPLE_RATE)
-        heard = np.pad(samples[:end], (WINDOW + lead, max(0, end - len(samples))))
-        embeddings.append(unit(net(log_mel(heard[-WINDOW - lead :]))))
-    speakers = [clip.speaker for clip in job.validation]
-    texts = [spoken(clip.text) for clip in job.validation]
+        ear.clear()
+        ear.hear(np.pad(samples[:end], (0, max(0, end - len(samples)))))
+        embeddings.append(unit(ear.embedding(later=0)))
+        report("voices", number + 1, len(corpus))
+    speakers = [clip.speaker for clip in corpus.clips]
+    texts = [spoken(clip.text) for clip in corpus.clips]
     point = fit_voices(np.stack(embeddings), speakers, texts)
-    assert point is not None, "the job has people enough"
+    if point is None:
+        raise TrainingError("too few people say a word several times: no threshold can be fitted")
     return point
 
 
@@ -164,7 +170,8 @@ def _windows(job: VoiceDistillation) -> FloatArray:
     return windows
 
 
-def _describe(model: onnx.ModelProto, info: VoiceInfo, file: Path) -> None:
+def describe(model: onnx.ModelProto, info: VoiceInfo, file: Path) -> None:
+    """Write a graph with `info` as its only metadata."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {VOICE_KEY: dump_voice_info(info)})
     onnx.save(model, file)
@@ -183,8 +190,8 @@ A convenience, no security. Licence of the weights: {recipe.licence}.
 {least:.4f} or more
 to those of torch.
 Distilled from {recipe.teacher}
-by `kwspot distill-voices --recipe export/recipes/{recipe.name}.toml`: {recipe.pace.steps} steps of \
-{recipe.pace.batch} segments, seed {recipe.seed}, torch {torch.__version__}.
+by `kwspot distill-voices --recipe export/recipes/{recipe.name}.toml`: {recipe.pace.steps} steps \
+of {recipe.pace.batch} segments, seed {recipe.seed}, torch {torch.__version__}.
 
 From a cosine of {point.threshold:.4f} to the mean of five clips on it is that voice: \
 {point.false_accepts:.1%} of the same

@@ -212,6 +212,8 @@ def test_info_tells_of_the_speaker_embedding(
     joint: Exported, exported: Exported, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["info", str(joint.path)]) == 0
-    assert "speaker embedding of 3 numbers, but no threshold" in capsys.readouterr().out
+    assert "told apart by voice-net.onnx" in capsys.readouterr().out, (
+        "it has no threshold of its own"
+    )
     assert main(["info", str(exported.path)]) == 0
-    assert "not told apart\n" in capsys.readouterr().out
+    assert "told apart by voice-net.onnx" in capsys.readouterr().out

@@ -2,7 +2,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from kwspot_export.distill_recipe import read_distill_recipe, read_finetune_recipe
+from kwspot_export.distill_recipe import (
+    read_distill_recipe,
+    read_finetune_recipe,
+    read_voice_recipe,
+)
 from kwspot_export.recipe import STUDENTS, Group, Recipe, RecipeError, Transformer, read_recipe
 from toy import RECIPE, assert_one_sentence
 
@@ -23,6 +27,8 @@ def test_committed_recipes_can_be_read_and_name_their_model(path: Path) -> None:
     if "teachers" in table:
         recipe = read_distill_recipe(path)
         assert not recipe.finetune or (path.parent / recipe.finetune).is_file()
+    elif "known" in table:
+        recipe = read_voice_recipe(path)
     else:
         recipe = read_finetune_recipe(path) if "sound" in table else read_recipe(path)
         assert set(SENSITIVITIES) <= set(recipe.false_alarms_per_hour)

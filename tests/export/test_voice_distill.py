@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import soundfile
 import torch
@@ -11,6 +12,7 @@ from kwspot_export.corpus import Corpus
 from kwspot_export.distill_recipe import VoiceRecipe, read_voice_recipe
 from kwspot_export.loop import TrainingError
 from kwspot_export.parity import ParityError
+from kwspot_export.publish_voice_teacher import round_weights
 from kwspot_export.publish_voices import publish_voices
 from kwspot_export.recipe import Group
 from kwspot_export.segments import WINDOW
@@ -27,7 +29,8 @@ from kwspot.cli import main
 from kwspot.endpoints import speech_span
 from kwspot.features import SAMPLE_RATE
 from kwspot.manifest import read_data
-from kwspot.voice_net import VoiceNet
+from kwspot.voice_net import VoiceEar, VoiceNet
+from kwspot.voices import unit
 
 PEOPLE = 12
 RECIPE = """
@@ -235,6 +238,43 @@ def test_from_the_command_line_to_a_file_that_the_runtime_loads(
         "| toy-speech | CC BY 4.0 |" in card and "loudness (MIT)" in card and "no security" in card
     )
     assert (folder / "curves.png").exists()
+
+
+def test_a_teacher_becomes_a_file_that_the_runtime_loads(
+    recipe_file: Path, people: Path, teacher_file: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "whole.onnx"
+    arguments = ["distill-voices", "--undistilled", "--recipe", recipe_file, "--data", people]
+    arguments += ["--teacher", teacher_file, "--run", tmp_path / "run", "--output", output]
+    assert main([str(argument) for argument in arguments]) == 0
+    net, teacher = VoiceNet(output), VoiceTeacher(teacher_file)
+    assert (net.info.frames, net.info.embedding, net.info.voice.speakers) == (160, 80, PEOPLE)
+    assert net.judge().right and "loudness (MIT)" in output.with_suffix(".md").read_text()
+    ear, sound = VoiceEar(net, spare=0), np.random.default_rng(0).normal(0, 0.1, 25_840)
+    ear.hear(sound.astype(np.float32))
+    assert unit(ear.embedding(0)) @ teacher(sound.astype(np.float32)) == pytest.approx(1, abs=1e-4)
+
+
+def test_rounded_weights_are_those_of_eight_bits(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(0, 1, (400, 32)).astype(np.float32)
+    weights[0] = 0
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 32))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 400))],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    round_weights(model)
+    assert TensorProto.INT8 in {tensor.data_type for tensor in model.graph.initializer}
+    onnx.save(model, tmp_path / "rounded.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "rounded.onnx")
+    x = np.eye(32, dtype=np.float32)
+    found = np.concatenate([session.run(["y"], {"x": row[None]})[0] for row in x]).T
+    steps = np.abs(weights).max(axis=1, keepdims=True) / 127
+    assert np.all(np.abs(found - weights) <= steps / 2 + 1e-6)
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(

@@ -15,6 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", type=Path, required=True, help="recipe file (TOML)")
     parser.add_argument("--data", type=Path, required=True, help="folder with the manifests")
     parser.add_argument("--teacher", type=Path, required=True, help="speaker embedding net (ONNX)")
+    parser.add_argument(
+        "--undistilled",
+        action="store_true",
+        help="write the teacher itself, in eight bits and with a threshold",
+    )
     # The command line keeps the function to call in `args.run`.
     parser.add_argument(
         "--run", dest="folder", type=Path, help="folder of the run (default: runs/NAME)"
@@ -32,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from kwspot_export.commands.console import bars
     from kwspot_export.curves import draw_curves
     from kwspot_export.distill_recipe import read_voice_recipe
+    from kwspot_export.publish_voice_teacher import publish_voice_teacher
     from kwspot_export.publish_voices import publish_voices
     from kwspot_export.voice_distill import VoiceDistillation
     from kwspot_export.voice_teacher import VoiceTeacher
@@ -39,6 +45,12 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     recipe = read_voice_recipe(args.recipe)
     folder = args.folder or Path("runs") / recipe.name
+    output = args.output or Path("models/voice-net.onnx")
+    if args.undistilled:
+        cache = folder.parent / "cache"
+        with bars() as shown:
+            publish_voice_teacher(recipe, args.data, args.teacher, cache, output, shown.prepared)
+        return 0
     with processes.process_group(args.device), bars() as shown:
         job = VoiceDistillation(
             recipe,
@@ -53,5 +65,5 @@ def run(args: argparse.Namespace) -> int:
         job.fit(lambda step: shown.training("distil", step))
         if processes.number() == 0:
             draw_curves(folder, recipe.name)
-            publish_voices(job, args.output or Path("models/voice-net.onnx"))
+            publish_voices(job, output)
     return 0

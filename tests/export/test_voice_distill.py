@@ -39,6 +39,7 @@ licence = "Apache-2.0"
 teacher = "loudness (MIT)"
 seed = 1
 known = ["people/"]
+judged = ["people/"]
 hold_out_every = 2
 speeds = [0.9, 1.0, 1.1]
 

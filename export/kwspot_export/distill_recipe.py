@@ -180,8 +180,7 @@ class VoiceRecipe:
 
     Of the people whose clips begin with one of `known` every `hold_out_every`-th is left out; they
     and those of role validation fit the threshold. `speeds` are those at which clips are heard.
-    `teacher` says for the card what the teacher is, and its licence; published undistilled, it has
-    a threshold from the people whose clips begin with one of `judged`.
+    `teacher` says for the card what the teacher is, and its licence.
     """
 
     name: str
@@ -190,7 +189,6 @@ class VoiceRecipe:
     seed: int
     sound: Sound
     known: tuple[str, ...]
-    judged: tuple[str, ...]
     hold_out_every: int = 7
     speeds: tuple[float, ...] = (0.88, 0.94, 1.0, 1.06, 1.13)
     own_share: float = 0.5  # of a clip's own embedding in what is learnt; the rest is its person's

@@ -49,14 +49,14 @@ def publish_voice_teacher(
 ) -> VoiceInfo:
     """Write a teacher to `path`, and its card beside it (.md).
 
-    The threshold is fitted on the people of roles train and validation whom the recipe names, five
+    The threshold is fitted on all people of roles train and validation whom the recipe knows, five
     clips of a word at most: the teacher has heard none of them. Raises ParityError, and leaves
     nothing, where the file does not say what the teacher does.
     """
     VoiceTeacher(teacher)  # which refuses what is none
     known, said = [], Counter[tuple[str, str]]()
     for clip in read_data(data, recipe.sound.manifests):
-        if clip.role != "test" and clip.name.startswith(recipe.judged) and clip.speaker:
+        if clip.role != "test" and clip.name.startswith(recipe.known) and clip.speaker:
             said[clip.speaker, spoken(clip.text)] += 1
             if clip.text and said[clip.speaker, spoken(clip.text)] <= ENROLLED:
                 known.append(clip)

@@ -39,7 +39,6 @@ licence = "Apache-2.0"
 teacher = "loudness (MIT)"
 seed = 1
 known = ["people/"]
-judged = ["people/"]
 hold_out_every = 2
 speeds = [0.9, 1.0, 1.1]
 

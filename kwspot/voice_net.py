@@ -93,7 +93,7 @@ class VoiceNet:
         """Tell whether this machine computes the net rightly; see `kwspot.selftest`."""
         answer, expected = self.answer(), np.array(self.info.self_test)
         same = len(answer) == len(expected)
-        return Verdict(float(1 - answer @ expected) if same else 1.0, self.info.tolerance)
+        return Verdict(abs(float(1 - answer @ expected)) if same else 1.0, self.info.tolerance)
 
     def answer(self) -> FloatArray:
         """Return the embedding (E,), of length 1, of the self-test's features."""

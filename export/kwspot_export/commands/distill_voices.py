@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", dest="folder", type=Path, help="folder of the run (default: runs/NAME)"
     )
-    parser.add_argument("--output", type=Path, help="file (default: models/voice-net.onnx)")
+    parser.add_argument("--output", type=Path, required=True, help="the net's file (ONNX)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
     parser.add_argument("--workers", type=int, default=2, help="processes that make features")
 
@@ -45,11 +45,12 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     recipe = read_voice_recipe(args.recipe)
     folder = args.folder or Path("runs") / recipe.name
-    output = args.output or Path("models/voice-net.onnx")
     if args.undistilled:
         cache = folder.parent / "cache"
         with bars() as shown:
-            publish_voice_teacher(recipe, args.data, args.teacher, cache, output, shown.prepared)
+            publish_voice_teacher(
+                recipe, args.data, args.teacher, cache, args.output, shown.prepared
+            )
         return 0
     with processes.process_group(args.device), bars() as shown:
         job = VoiceDistillation(
@@ -65,5 +66,5 @@ def run(args: argparse.Namespace) -> int:
         job.fit(lambda step: shown.training("distil", step))
         if processes.number() == 0:
             draw_curves(folder, recipe.name)
-            publish_voices(job, output)
+            publish_voices(job, args.output)
     return 0

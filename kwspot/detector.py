@@ -1,13 +1,15 @@
 """The detector: the whole path from samples to detections, on one page.
 
 ```
-samples -> Framer -> Gate -> LogMel -> Model.step -> Smoother -> Contest -> Detection
- any n     80 ms   speech?   8 x 40  2 x posterior   average    threshold
-                                     of each model             one word wins
+samples -> Framer -> Gate -> LogMel -> Model.step -> Smoother -> Verification -> Contest
+ any n     80 ms   speech?   8 x 40  2 x posterior   average    candidates    threshold
+                                     of each model             heard again   one word wins
+                                                                              -> Detection
 ```
 
-Where voices are asked for, each detection says who spoke: by the speaker embedding that a model's
-step also gives, or by that of a voice net, which hears the last 1.6 s again.
+Models with a verifier beside them have their candidates heard again, the last 2 s at once; others
+are taken at their word. Where voices are asked for, each detection says who spoke: by the speaker
+embedding that a model's step also gives, or by that of a voice net, which hears the last 1.6 s.
 
 Steps that arrive while the gate is closed wait in the framer: when it opens, those that are still
 there are run first, so that the model has heard what came before the word.
@@ -36,6 +38,7 @@ from kwspot.gate import Gate
 from kwspot.loader import load_model
 from kwspot.model import Model
 from kwspot.modelfile import SENSITIVITIES, Keyword
+from kwspot.verifier import Verification, open_verification
 from kwspot.words import heard_together, word_by_word
 
 if TYPE_CHECKING:
@@ -102,6 +105,9 @@ class KeywordDetector:
     `only`, one or more of their names, no other voice is detected; `profiles` then may be left out
     for the folder that `kwspot enroll` uses. A convenience, no security.
 
+    Where a model has a verifier beside its file, scores and thresholds are verified ones
+    (`kwspot.verifier`); `verify=False` takes all models at their word, at their own thresholds.
+
     `info` is what the model says of itself; of several the first, with the keywords of all.
 
     Raises ModelError for models that cannot be used, alone or together, and for a word that none
@@ -120,6 +126,7 @@ class KeywordDetector:
         refractory: float | None = None,
         profiles: str | Path | None = None,
         only: str | Sequence[str] | None = None,
+        verify: bool = True,
     ) -> None:
         if threshold is not None and thresholds is not None:
             raise ValueError("threshold and thresholds are given: choose one")
@@ -129,7 +136,11 @@ class KeywordDetector:
         if not models:
             raise ValueError("model is an empty list: a detector needs one at least")
         self._models = [load_model(m) if isinstance(m, str | Path) else m for m in models]
-        info = self.info = heard_together([model.info for model in self._models])
+        infos = [one.info for one in self._models]
+        self._verification: Verification | None = None
+        if verify:
+            infos, self._verification = open_verification(self._models)
+        info = self.info = heard_together(infos)
         self._step_samples, self._output_samples = info.step_samples, info.output_samples
         front_end = info.front_end
         self._log_mel = LogMel(front_end)
@@ -142,14 +153,14 @@ class KeywordDetector:
         levels = word_by_word(sensitivity, labels, "medium", "sensitivity")
         own = word_by_word(threshold, labels, None, "threshold")
         if thresholds is not None:
-            own = self._of_place(thresholds, levels)
+            own = self._of_place(thresholds, levels, verify)
         self._watcher: Watcher | None = None
         self._smoothers, self._triggers = [], []
-        for loaded in self._models:
-            decision = loaded.info.decision
-            self._smoothers.append(Smoother(decision.smoothing, len(loaded.info.keywords)))
+        for one in infos:
+            decision = one.decision
+            self._smoothers.append(Smoother(decision.smoothing, len(one.keywords)))
             wait = decision.refractory if refractory is None else refractory
-            for keyword in loaded.info.keywords:
+            for keyword in one.keywords:
                 score = _threshold(keyword, own[keyword.label], levels[keyword.label])
                 self._triggers.append(Trigger(score, decision.release, round(wait * SAMPLE_RATE)))
         self._contest = Contest(self._triggers)
@@ -276,8 +287,9 @@ class KeywordDetector:
     def _step(self, block: FloatArray) -> Scores:
         """Run one block through the models: all smoothed scores, none until the states are full."""
         features = self._log_mel(block)
-        if self._ear is not None:
-            self._ear.hear(block[-self._step_samples :])
+        for ear in (self._ear, self._verification):
+            if ear is not None:
+                ear.hear(block[-self._step_samples :])
         outputs = []
         for number, model in enumerate(self._models):
             state = self._states[number]
@@ -295,6 +307,8 @@ class KeywordDetector:
         for smoother, posteriors in zip(self._smoothers[1:], outputs[1:], strict=True):
             for row, more in zip(scores, smoother(posteriors), strict=True):
                 row += more
+        if self._verification is not None:
+            self._verification(scores)
         self._scores = scores[-1]
         return scores
 
@@ -311,18 +325,19 @@ class KeywordDetector:
             smoother.reset()
         self._scores = [0.0] * len(self._triggers)
         self._embeddings: dict[int, FloatArray] = {}  # (U, E) of the latest step, by model
-        if self._ear is not None:
-            self._ear.clear()
+        for ear in (self._ear, self._verification):
+            if ear is not None:
+                ear.clear()
 
     def _of_place(
-        self, path: str | Path, sensitivities: Mapping[str, str]
+        self, path: str | Path, sensitivities: Mapping[str, str], verify: bool
     ) -> dict[str, float | None]:
         """Read the thresholds of a place, by word."""
         from kwspot.place import read_place  # few detectors need to read JSON
 
         if len(self._models) > 1:
             raise ValueError("thresholds are those of one model: give threshold by word instead")
-        place = read_place(path, self._models[0]).thresholds
+        place = read_place(path, self._models[0], verify).thresholds
         return {word: place[word][level] for word, level in sensitivities.items()}
 
     def _of_voices(self, folder: str | Path | None) -> Recogniser:

@@ -41,6 +41,7 @@ class Options:
     vad: str = "webrtc"
     refractory: float | None = None
     seed: int = 0
+    verify: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def hear(
     KeywordDetector does.
     """
     keyword = choose_keyword(model.info, options.keyword)
-    threshold = _detector(model, options).thresholds[keyword]
+    detector = _detector(model, options)
+    threshold = detector.thresholds[keyword]
     material = choose_material(clips, keyword, options.role)
     streams = [(str(c), positive_stream(material, c, options.seed)) for c in options.conditions]
 
@@ -100,7 +102,7 @@ def hear(
     positives = [listen(name, stream, len(material.positives)) for name, stream in streams]
     others = negative_stream(material, options.seed)
     negatives = listen(NEGATIVES, others, len(material.negatives))
-    return Hearing(model.info, keyword, threshold, tuple(positives), negatives)
+    return Hearing(detector.info, keyword, threshold, tuple(positives), negatives)
 
 
 def choose_keyword(info: ModelInfo, label: str | None) -> str:
@@ -144,6 +146,7 @@ def _detector(model: Model, options: Options) -> KeywordDetector:
         sensitivity=options.sensitivity,
         vad=options.vad,
         refractory=options.refractory,
+        verify=options.verify,
     )
 
 
@@ -156,7 +159,7 @@ def _hear(
     stream: Stream,
     progress: Callable[[int], None],
 ) -> Heard:
-    ungated = KeywordDetector(model, vad="off")
+    ungated = KeywordDetector(model, vad="off", verify=options.verify)
     # Without a gate and other words, detections follow from the scores: one detector is enough.
     alone = options.vad == "off" and len(model.info.keywords) == 1
     gated = None if alone else _detector(model, options)

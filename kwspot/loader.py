@@ -13,11 +13,14 @@ from kwspot.errors import ModelError
 from kwspot.model import LITERT, Model, OnnxModel
 
 VOICE_NET = "voice-net.onnx"  # tells voices apart and hears no keyword (`kwspot.voice_net`)
+# The encoder of verifiers (`kwspot.verifier_net`): another one has another number, for the heads of
+# one know nothing of another.
+VERIFIER_NET = "verifier-net-1.onnx"
 
 
 def shipped_models() -> list[str]:
     """Return the names of the models that are installed with kwspot."""
-    files = [file for file in models_folder().iterdir() if file.name != VOICE_NET]
+    files = [f for f in models_folder().iterdir() if f.name not in (VOICE_NET, VERIFIER_NET)]
     return sorted({file.stem for file in files if file.suffix in (".onnx", ".tflite")})
 
 

@@ -12,6 +12,7 @@ from kwspot.errors import CalibrationError
 from kwspot.model import Model, sha256_of
 from kwspot.modelfile import SENSITIVITIES
 from kwspot.records import read_record
+from kwspot.verifier import verifier_digest
 
 FORMAT = 1
 
@@ -20,7 +21,8 @@ FORMAT = 1
 class Place:
     """Thresholds by keyword and sensitivity, and the model file that they hold for.
 
-    `hours` of background decided them, heard by kwspot `version`.
+    `hours` of background decided them, heard by kwspot `version`. `verifier` is the sha256 of what
+    verified the scores, empty for scores of the model alone.
     """
 
     format: int
@@ -29,6 +31,7 @@ class Place:
     hours: float
     version: str
     thresholds: dict[str, dict[str, float]]
+    verifier: str = ""
 
 
 def write_place(place: Place, path: str | Path) -> None:
@@ -40,11 +43,11 @@ def write_place(place: Place, path: str | Path) -> None:
         raise CalibrationError(f"cannot write {path}: {error.strerror}") from error
 
 
-def read_place(path: str | Path, model: Model) -> Place:
-    """Read the file of a place for a model.
+def read_place(path: str | Path, model: Model, verify: bool = True) -> Place:
+    """Read the file of a place for a model whose scores are verified, or not.
 
     Raises CalibrationError for a file that is missing or no such file, and for one of another
-    model file.
+    model file or verifier.
     """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -65,6 +68,12 @@ def read_place(path: str | Path, model: Model) -> Place:
         raise CalibrationError(
             f"{path} holds thresholds of the model file {place.model} with sha256 "
             f"{place.sha256[:12]}, not of {model.path} with {found[:12]}: calibrate this one"
+        )
+    if place.verifier != (verifier_digest(model) if verify else ""):
+        raise CalibrationError(
+            f"{path} holds thresholds of scores that were "
+            f"{'verified otherwise' if place.verifier else 'not verified'}: calibrate again, "
+            "with or without --no-verify as you listen"
         )
     _check(place, model, path)
     return place

@@ -19,6 +19,7 @@ from kwspot.features import SAMPLE_RATE
 from kwspot.model import Model, sha256_of
 from kwspot.place import FORMAT, Place
 from kwspot.sources import Source
+from kwspot.verifier import verifier_digest
 
 LEAST_SECONDS = 60.0  # of background; a minute still tells a place that fires all the time
 SILENCE_PEAK = 1e-4  # -80 dBFS; the noise of any open microphone is louder
@@ -46,14 +47,14 @@ class Fit:
     suspects: tuple[Suspect, ...]
 
 
-def fit_place(model: Model, backgrounds: Iterable[tuple[str, Source]]) -> Fit:
+def fit_place(model: Model, backgrounds: Iterable[tuple[str, Source]], verify: bool = True) -> Fit:
     """Refit a model's thresholds to the sound of a place, `backgrounds` by name.
 
     The gate is off: what it keeps from the model can only be less. Raises AudioError for what
     cannot be read, and CalibrationError for less than a minute and for silence.
     """
-    detector = KeywordDetector(model, vad="off")
-    info = model.info
+    detector = KeywordDetector(model, vad="off", verify=verify)
+    info = detector.info
     peaks: list[list[npt.NDArray[np.float64]]] = [[] for _ in info.keywords]
     suspects: list[Suspect] = []
     seconds, loudest = 0.0, 0.0
@@ -86,9 +87,11 @@ def fit_place(model: Model, backgrounds: Iterable[tuple[str, Source]]) -> Fit:
     return Fit(seconds / 3600, refits, tuple(suspects))
 
 
-def highest_scores(model: Model, keyword: str, clips: Iterable[Source]) -> npt.NDArray[np.float64]:
+def highest_scores(
+    model: Model, keyword: str, clips: Iterable[Source], verify: bool = True
+) -> npt.NDArray[np.float64]:
     """Return the highest score of `keyword` in each clip, heard in silence and without a gate."""
-    detector = KeywordDetector(model, vad="off")
+    detector = KeywordDetector(model, vad="off", verify=verify)
     column = list(detector.scores).index(keyword)
     before = np.zeros(model.info.receptive_field * model.info.front_end.hop, np.float32)
     highest = []
@@ -99,7 +102,7 @@ def highest_scores(model: Model, keyword: str, clips: Iterable[Source]) -> npt.N
     return np.array(highest)
 
 
-def place_of(model: Model, fit: Fit) -> Place:
+def place_of(model: Model, fit: Fit, verify: bool = True) -> Place:
     """Put together what the file of a place says."""
     return Place(
         FORMAT,
@@ -111,6 +114,7 @@ def place_of(model: Model, fit: Fit) -> Place:
             label: {sensitivity: found.threshold for sensitivity, found in refits.items()}
             for label, refits in fit.refits.items()
         },
+        verifier_digest(model) if verify else "",
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kwspot.ear import Ear
 from kwspot.errors import ModelError, VoiceError
 from kwspot.features import FloatArray, FrontEnd, LogMel
 from kwspot.loader import VOICE_NET, models_folder
@@ -113,7 +114,7 @@ def installed_voice_net() -> VoiceNet:
     return VoiceNet(path)
 
 
-class VoiceEar:
+class VoiceEar(Ear):
     """Keeps the latest samples of a stream, and hears them again at a detection.
 
     `spare` is how many samples a detection may lie before the newest.
@@ -124,20 +125,8 @@ class VoiceEar:
         self._log_mel = LogMel(front_end)
         # The first frame looks back further than a hop.
         self._length = front_end.window - front_end.hop + net.info.frames * front_end.hop
-        self._samples = np.zeros(self._length + spare, np.float32)
-
-    def clear(self) -> None:
-        """Forget: before a stream there is silence."""
-        self._samples[:] = 0
-
-    def hear(self, samples: FloatArray) -> None:
-        """Take the next samples of the stream, (N,)."""
-        samples = samples[-len(self._samples) :]
-        kept = len(self._samples) - len(samples)
-        self._samples[:kept] = self._samples[len(samples) :]
-        self._samples[kept:] = samples
+        super().__init__(self._length + spare)
 
     def embedding(self, later: int) -> FloatArray:
         """Return the embedding (E,) of what ended `later` samples before the newest."""
-        end = len(self._samples) - later
-        return self._net(self._log_mel(self._samples[end - self._length : end]))
+        return self._net(self._log_mel(self.latest(self._length, later)))

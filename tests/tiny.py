@@ -24,6 +24,7 @@ from kwspot.modelfile import (
     VoicePoint,
     dump_info,
 )
+from kwspot.verifier_net import NET_KEY, VerifierNetInfo, dump_net_info
 from kwspot.voice_net import VOICE_KEY, VoiceInfo, dump_voice_info
 
 CHANNELS, KERNEL = 4, 11
@@ -163,6 +164,40 @@ def write_voice_net(path: Path, mels: int = 40, frames: int = 100, **changes: ob
     model.ir_version = 8
     text = dump_voice_info(replace(info, **changes))  # type: ignore[arg-type]
     helper.set_model_props(model, {VOICE_KEY: text})
+    onnx.save(model, path)
+    return path
+
+
+def write_verifier_net(path: Path, frames: int = 20, **changes: object) -> Path:
+    """Write a verifier's net of four values an output: how loud each quarter of the bins is."""
+    outputs = frames // 4
+    info = VerifierNetInfo(
+        format=1,
+        name="quarters",
+        frames=frames,
+        outputs=outputs,
+        width=TONES,
+        provenance=Provenance("Apache-2.0", "none", "by hand", {}),
+    )
+    bins = np.repeat(np.eye(TONES), [50, 50, 50, 51], axis=1).T / 50
+    means = np.repeat(np.eye(outputs), 4, axis=1) / 4
+    weights = {"bins": bins, "means": means, "one": np.ones(1)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["power", "bins"], ["loud"]),
+            helper.make_node("MatMul", ["means", "loud"], ["mean"]),
+            helper.make_node("Add", ["mean", "one"], ["above"]),
+            helper.make_node("Log", ["above"], ["hidden"]),
+        ],
+        "quarters",
+        [_tensor("power", (frames, 201))],
+        [_tensor("hidden", (outputs, TONES))],
+        [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    text = dump_net_info(replace(info, **changes))  # type: ignore[arg-type]
+    helper.set_model_props(model, {NET_KEY: text})
     onnx.save(model, path)
     return path
 

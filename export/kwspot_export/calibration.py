@@ -82,31 +82,42 @@ def fit_platt(hits: npt.NDArray[np.floating], alarms: npt.NDArray[np.floating]) 
     Platt's, (n + 1) / (n + 2) instead of 1, so that few peaks that are far apart do not make a
     step of the map. The slope may come out as anything.
     """
-    scores = torch.as_tensor(np.concatenate([hits, alarms]), dtype=torch.float64)
-    logits = torch.logit(scores, eps=1e-6)
-    positives, negatives = len(hits), len(alarms)
-    targets = torch.tensor(
-        [(positives + 1) / (positives + 2)] * positives + [1 / (negatives + 2)] * negatives,
-        dtype=torch.float64,
-    )
+    logits = [
+        torch.logit(torch.as_tensor(scores, dtype=torch.float64), eps=1e-6).numpy()[:, None]
+        for scores in (hits, alarms)
+    ]
+    (slope,), offset = fit_logistic(logits[0], logits[1], len(alarms))
+    return Platt(slope, offset)
+
+
+def fit_logistic(
+    positives: npt.NDArray[np.floating], negatives: npt.NDArray[np.floating], stretches: int
+) -> tuple[list[float], float]:
+    """Fit the logit of a probability to features (P, F) and (N, F); return F slopes, an offset.
+
+    `negatives` are those of so many `stretches` of other sound that can be mistaken at all.
+    """
+    features = torch.as_tensor(np.concatenate([positives, negatives]), dtype=torch.float64)
+    yes, no = len(positives), len(negatives)
+    targets = torch.tensor([(yes + 1) / (yes + 2)] * yes + [1 / (no + 2)] * no, dtype=torch.float64)
     weights = torch.tensor(
-        [PRIOR / positives] * positives + [(1 - PRIOR) / negatives] * negatives, dtype=torch.float64
+        [PRIOR / yes] * yes + [(1 - PRIOR) / stretches] * no, dtype=torch.float64
     )
-    platt = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([platt], max_iter=200, line_search_fn="strong_wolfe")
+    start = [1.0 / features.shape[1]] * features.shape[1] + [0.0]
+    fitted = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([fitted], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        mapped = platt[0] * logits + platt[1]
         value = functional.binary_cross_entropy_with_logits(
-            mapped, targets, weights, reduction="sum"
+            features @ fitted[:-1] + fitted[-1], targets, weights, reduction="sum"
         )
         value.backward()
         return value
 
     optimizer.step(loss)
-    slope, offset = platt.tolist()
-    return Platt(slope, offset)
+    *slopes, offset = fitted.tolist()
+    return slopes, offset
 
 
 def folded(net: FrameNet, platts: Sequence[Platt]) -> FrameNet:

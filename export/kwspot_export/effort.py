@@ -13,6 +13,20 @@ DECODING = 6.0  # of an hour of recordings, once for all phrases
 STARTING = 20.0  # of each seed, mostly babble
 ENDING = 60.0  # of exporting, of the report
 SCORED = 6  # times a seed
+HEARING = 0.033  # of a window, by the verifier's net
+FOOLING = 14.0  # of an hour of other speech, each time a verifier's negatives are looked for
+VERIFYING = 22.0  # of an hour of validation streams, composing them included
+LEARNING = 0.05  # of a step of a verifier's head
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """`composed` windows and `mined` ones at most, from `passes` over the sound; `steps` of 64."""
+
+    composed: int = 6400
+    mined: int = 6000
+    passes: int = 2
+    steps: int = 1200
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,7 @@ class Effort:
     steps: int
     seeds: int
     minings: int
+    verifying: Verifying = Verifying()
 
     @property
     def training(self) -> str:
@@ -36,7 +51,7 @@ class Effort:
 
 
 DEFAULT = Effort(clips=600, neighbours=60, each=4, steps=4000, seeds=1, minings=2)
-QUICK = Effort(clips=200, neighbours=30, each=3, steps=600, seeds=1, minings=1)
+QUICK = Effort(200, 30, 3, 600, seeds=1, minings=1, verifying=Verifying(2400, 1600, 1, 600))
 
 
 def estimate(
@@ -49,9 +64,12 @@ def estimate(
     """
     cores = max(1, min(workers, len(os.sched_getaffinity(0))))
     validated = 4 * held_out  # once as recorded, three times worsened
-    shared = clips * clip_seconds + effort.seeds * effort.steps * STEP
+    verifying = effort.verifying
+    windows = verifying.composed + verifying.mined
+    shared = clips * clip_seconds + effort.seeds * effort.steps * STEP + windows * HEARING
     seed = STARTING + effort.minings * MINING * hours + SCORED * SCORING * validated
     once = DECODING * (hours + held_out) + COMPOSING * validated + ENDING
+    once += verifying.passes * FOOLING * hours + VERIFYING * validated + verifying.steps * LEARNING
     return (shared / cores + once + effort.seeds * seed) / 60
 
 

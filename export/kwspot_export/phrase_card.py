@@ -1,16 +1,22 @@
 """What a phrase's model says of itself: in its file, and on the card beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from kwspot.modelfile import ModelInfo
+from kwspot.modelfile import ModelInfo, OperatingPoint
 from kwspot_export.formats import Finished, Made
 from kwspot_export.licences import UNSTATED
 from kwspot_export.phrase_training import PhraseTraining, Trained
 from kwspot_export.validation import BLOCK, Score
+from kwspot_export.verifier_train import Verified
+
+VERIFIED = """
+These are the thresholds of the model alone. kwspot takes those of its verifier
+(`{name}.verifier.md`), which hears every detection again.
+"""
 
 
 def signed(finished: Finished, job: PhraseTraining, name: str) -> Finished:
@@ -28,7 +34,7 @@ def signed(finished: Finished, job: PhraseTraining, name: str) -> Finished:
     )
 
 
-def point_rows(info: ModelInfo, score: Score) -> list[list[str]]:
+def point_rows(points: Mapping[str, OperatingPoint], score: Score) -> list[list[str]]:
     """Return sensitivity, threshold, false alarms an hour and recall on validation, as texts."""
     return [
         [
@@ -37,7 +43,7 @@ def point_rows(info: ModelInfo, score: Score) -> list[list[str]]:
             f"{point.false_alarms_per_hour:g}",
             f"{100 * np.mean(score.hits >= point.threshold):.1f}",
         ]
-        for name, point in info.keywords[0].operating_points.items()
+        for name, point in points.items()
     ]
 
 
@@ -70,6 +76,7 @@ def write_card(
     info: ModelInfo,
     score: Score,
     made: Sequence[Made],
+    verified: Verified | None,
 ) -> None:
     """Write the card."""
     settings, effort, recipe = job.settings, job.settings.effort, trained.run.recipe
@@ -114,13 +121,13 @@ data folder that holds the phrase.
 
 | sensitivity | threshold | false alarms an hour | recall there, % |
 |---|---|---|---|
-{_rows(point_rows(info, score))}
+{_rows(point_rows(info.keywords[0].operating_points, score))}
 
 Chosen on {score.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded;
 what is rarer than they can count is extrapolated. Recall is that of {len(score.hits)} trials of
 *synthetic* voices never trained on, mostly in babble at 10 and 5 dB: people are harder.
 `kwspot eval` measures it on recordings of theirs.
-""",
+{VERIFIED.format(name=info.name) if verified else ""}""",
         encoding="utf-8",
     )
 

@@ -20,6 +20,7 @@ from kwspot_export.phrase_recipe import NEAR
 from kwspot_export.phrase_training import PhraseTraining, Trained
 from kwspot_export.student import OUTPUT_HOP, FrameNet
 from kwspot_export.validation import Score, features_of, smoothed_scores
+from kwspot_export.verifier_train import Verified
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +42,12 @@ class Peak:
 
 
 def write_report(
-    path: Path, job: PhraseTraining, trained: Trained, finished: Finished, score: Score
+    path: Path,
+    job: PhraseTraining,
+    trained: Trained,
+    finished: Finished,
+    score: Score,
+    verified: Verified | None,
 ) -> Path | None:
     """Write the page; return None, and log why, where matplotlib is missing."""
     if importlib.util.find_spec("matplotlib") is None:
@@ -51,11 +57,14 @@ def write_report(
     corpus, smoothing = run.corpus, run.recipe.decision.smoothing
     page = Page(f"«{job.phrase.label}»: how {info.name} was trained, and what it mistakes")
     page.text(merit_text(trained))
-    page.heading("Operating points")
-    page.table(
-        ["sensitivity", "threshold", "false alarms an hour", "recall on validation, %"],
-        point_rows(info, score),
-    )
+    points = ["sensitivity", "threshold", "false alarms an hour", "recall on validation, %"]
+    if verified:
+        page.heading("Operating points")
+        page.text("Verified: what scores high enough is heard again by a large net.")
+        page.table(points, point_rows(verified.info.operating_points, verified.verified))
+        page.figure(_det(verified.verified), "Misses against false alarms, verified.")
+    page.heading("Operating points of the model alone")
+    page.table(points, point_rows(info.keywords[0].operating_points, score))
     page.text(
         "Recall is that of synthetic voices that were kept out of training, most of them in babble "
         "at 10 and 5 dB. People are harder: measure with kwspot eval on recordings of theirs."

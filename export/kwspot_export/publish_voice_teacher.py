@@ -32,6 +32,7 @@ from kwspot_export.parity import ParityError, draft
 from kwspot_export.publish import versions
 from kwspot_export.publish_voices import LEAST_COSINE, describe, fit_threshold
 from kwspot_export.quantise import shorten_names
+from kwspot_export.rounding import round_weights
 from kwspot_export.segments import WINDOW
 from kwspot_export.voice_teacher import BANDS, VoiceTeacher
 from kwspot_export.voice_teacher import FRONT_END as TAUGHT
@@ -42,7 +43,6 @@ from kwspot_export.voice_threshold import ENROLLED
 # Speech Commands, 1.6 instead of 0.4 on Arabic ones.
 FRONT_END = replace(TAUGHT, floor=FrontEnd().floor)
 FRAMES = WINDOW // FRONT_END.hop
-LEAST_ROUNDED = 1024  # values of a weight; smaller ones are not worth it
 PROOFS = 50  # windows on which the file is held against the teacher
 
 
@@ -120,30 +120,6 @@ def with_mean(model: onnx.ModelProto) -> onnx.ModelProto:
     fixed.ir_version = model.ir_version
     slim: onnx.ModelProto = onnxslim.slim(fixed)
     return slim
-
-
-def round_weights(model: onnx.ModelProto) -> None:
-    """Store the weights of convolutions and products in eight bits, each channel with its scale."""
-    graph = model.graph
-    weights = {node.input[1] for node in graph.node if node.op_type in ("Conv", "Gemm")}
-    kept, nodes = [], []
-    for tensor in graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if tensor.name not in weights or values.size < LEAST_ROUNDED or values.ndim > 3:
-            kept.append(tensor)
-            continue
-        flat = values.reshape(len(values), -1)
-        scale = np.maximum(np.abs(flat).max(axis=1), 1e-12).astype(np.float32) / np.float32(127)
-        rounded = np.round(flat / scale[:, None]).astype(np.int8).reshape(values.shape)
-        names = f"{tensor.name}:int8", f"{tensor.name}:scale", f"{tensor.name}:zero"
-        zero = np.zeros(len(values), np.int8)
-        for name, array in zip(names, (rounded, scale, zero), strict=True):
-            kept.append(numpy_helper.from_array(array, name))
-        nodes.append(helper.make_node("DequantizeLinear", list(names), [tensor.name], axis=0))
-    nodes += graph.node
-    del graph.initializer[:], graph.node[:]
-    graph.initializer.extend(kept)
-    graph.node.extend(nodes)
 
 
 def _stride(corpus: Corpus) -> int:

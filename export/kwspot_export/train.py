@@ -248,20 +248,24 @@ class Run:
     @cached_property
     def trials(self) -> Trials:
         """The validation streams, composed on first use: a minute for the recipe of alexa."""
+        composer, rng = self.validation_composer()
+        return draw_trials(
+            self.corpus,
+            composer,
+            self.split.validation_negatives.tolist(),
+            self.split.validation_positives.tolist(),
+            self.recipe.keyword,
+            self.validation_copies,
+            rng,
+        )
+
+    def validation_composer(self) -> tuple[Composer, np.random.Generator]:
+        """Return what composes validation streams, and its random numbers, from the first on."""
         rng = np.random.default_rng([self.recipe.seed, 3 << 40])
         recipe, split = self.recipe, self.split
         pools = draw_pools(self.corpus, recipe, split.validation, split.validation_positives, rng)
         pools.rooms = self.composer.pools.rooms  # there are no rooms of role validation
-        composer = Composer(self.corpus, pools, recipe.front_end, Conditions())
-        return draw_trials(
-            self.corpus,
-            composer,
-            split.validation_negatives.tolist(),
-            split.validation_positives.tolist(),
-            recipe.keyword,
-            self.validation_copies,
-            rng,
-        )
+        return Composer(self.corpus, pools, recipe.front_end, Conditions()), rng
 
     def _save(self) -> None:
         state = {

@@ -5,7 +5,7 @@ validation keyword in silence, as it is and in babble. Features are computed onc
 then scored on hours of sound in seconds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -113,6 +113,32 @@ def features_of(samples: FloatArray, front_end: FrontEnd, warp: Tensor | None = 
     return torch.cat(parts)
 
 
+def negative_streams(
+    corpus: Corpus, composer: Composer, negatives: Sequence[int], copies: int, rng: Generator
+) -> Iterator[FloatArray]:
+    """Compose the negatives end to end, (N,): once as recorded, then `copies` times worsened."""
+    for copy in range(1 + copies):
+        samples, _ = string_together(corpus, negatives, rng)
+        if copy:
+            samples = worsened(augment.change_speed(samples, rng.uniform(0.9, 1.1)), composer, rng)
+        yield samples
+
+
+def positive_trials(
+    corpus: Corpus, composer: Composer, positives: Sequence[int], keyword: str, rng: Generator
+) -> Iterator[tuple[FloatArray, float]]:
+    """Compose each keyword in silence, as it is and in babble: (N,), and its end in seconds."""
+    for index in positives:
+        spot = keyword_spot(corpus, index, keyword)
+        if not spot.certain:
+            continue
+        clip = corpus.audio(index)
+        for snr in BABBLE_SNRS:
+            for _ in range(1 if snr is None else 2):
+                trial = _in_silence(clip, snr, composer, rng)
+                yield trial, BEFORE + spot.end_range[1] / SAMPLE_RATE
+
+
 def draw_trials(
     corpus: Corpus,
     composer: Composer,
@@ -125,27 +151,15 @@ def draw_trials(
     """Compose validation streams: the negatives clean and `copies` times worsened."""
     front_end = composer.front_end
     streams, hours = [], 0.0
-    for copy in range(1 + copies):
-        samples, _ = string_together(corpus, negatives, rng)
-        if copy:
-            samples = worsened(augment.change_speed(samples, rng.uniform(0.9, 1.1)), composer, rng)
+    for samples in negative_streams(corpus, composer, negatives, copies, rng):
         streams.append(features_of(samples, front_end))
         hours += len(samples) / SAMPLE_RATE / 3600
-    trials, ends = [], []
-    for index in positives:
-        spot = keyword_spot(corpus, index, keyword)
-        if not spot.certain:
-            continue
-        clip = corpus.audio(index)
-        for snr in BABBLE_SNRS:
-            for _ in range(1 if snr is None else 2):
-                trials.append(_in_silence(clip, snr, composer, rng))
-                ends.append(BEFORE + spot.end_range[1] / SAMPLE_RATE)
-    longest = max(len(trial) for trial in trials)
+    drawn = list(positive_trials(corpus, composer, positives, keyword, rng))
+    longest = max(len(trial) for trial, _ in drawn)
     longest += -longest % (SUBSAMPLING * front_end.hop)
-    padded = [np.pad(trial, (0, longest - len(trial))) for trial in trials]
+    padded = [np.pad(trial, (0, longest - len(trial))) for trial, _ in drawn]
     stacked = torch.stack([features_of(trial, front_end) for trial in padded])
-    return Trials(streams, stacked, np.array(ends), hours)
+    return Trials(streams, stacked, np.array([end for _, end in drawn]), hours)
 
 
 def _in_silence(

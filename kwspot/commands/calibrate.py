@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kwspot.calibration import Refit
+from kwspot.commands.listen import add_verify_argument
 from kwspot.errors import AudioError, KwspotError
 from kwspot.hearing import choose_keyword
 from kwspot.loader import load_model
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keyword", metavar="LABEL", help="of the positives (default: the model's first)"
     )
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the thresholds")
+    add_verify_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,11 +57,11 @@ def run(args: argparse.Namespace) -> int:
     keyword = choose_keyword(model.info, args.keyword)
     backgrounds = [(str(path), AudioFile(path)) for path in recordings(args.background)]
     positives = [AudioFile(path) for path in recordings([args.positives] if args.positives else [])]
-    fit = fit_place(model, backgrounds)
-    scores = highest_scores(model, keyword, positives) if positives else None
+    fit = fit_place(model, backgrounds, args.verify)
+    scores = highest_scores(model, keyword, positives, args.verify) if positives else None
     print("\n".join(_lines(fit, model, keyword, scores)))
     if args.output is not None:
-        write_place(place_of(model, fit), args.output)
+        write_place(place_of(model, fit, args.verify), args.output)
         print(f"wrote {args.output}: kwspot listen --model {args.model} --thresholds {args.output}")
     return 0
 
@@ -113,7 +115,9 @@ def _lines(fit: Fit, model: Model, positives_of: str, scores: np.ndarray | None)
 def _warnings(label: str, refits: dict[str, Refit], hours: float) -> list[str]:
     lines = []
     short = [found for found in refits.values() if found.share < 1]
-    if short:
+    if short and not short[0].share:
+        lines.append(f"  hardly anything here is like {label}: the model's own thresholds stay")
+    elif short:
         rates = ", ".join(f"{found.own.false_alarms_per_hour:g}" for found in short)
         longest = 1 / min(found.own.false_alarms_per_hour for found in short)
         lines.append(

@@ -102,6 +102,7 @@ def _options(args: argparse.Namespace, info: ModelInfo, clips: list[Clip]) -> Op
         vad=args.vad,
         refractory=args.refractory,
         seed=args.seed,
+        verify=args.verify,
     )
 
 

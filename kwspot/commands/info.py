@@ -6,11 +6,13 @@ With --check the exit status is 1 where the self-test in the file differs by too
 import argparse
 
 from kwspot.errors import VoiceError
-from kwspot.loader import load_model, shipped_models
+from kwspot.loader import VERIFIER_NET, load_model, shipped_models
 from kwspot.model import Model
 from kwspot.modelfile import SENSITIVITIES, dump_info
 from kwspot.selftest import Verdict, judge
-from kwspot.voice_net import installed_voice_net
+from kwspot.verifier import find_verifier
+from kwspot.verifier_net import VerifierNet, installed_net
+from kwspot.voice_net import VoiceNet, installed_voice_net
 from kwspot.voices import voice_teller
 
 HELP = "show what a model file says of itself"
@@ -54,6 +56,13 @@ def run(args: argparse.Namespace) -> int:
         f"  decision  mean of {info.decision.smoothing} outputs, {info.decision.refractory} s apart"
     )
     print(f"  voices    {_voices(model)}")
+    verifier = find_verifier(model)
+    if verifier is not None:
+        print(
+            f"  verifier  {verifier.path.name}: {verifier.info.net} hears again what scores "
+            f"{verifier.info.candidate:g} or more; thresholds are those of verified scores"
+        )
+        info = verifier.verified(info)
     width = max(len(keyword.label) for keyword in info.keywords) + 1  # and a comma
     for keyword in info.keywords:
         for sensitivity in SENSITIVITIES:
@@ -88,8 +97,8 @@ def _check(name: str | None) -> int:
         model = load_model(one)
         verdicts.append(_said(one, judge(model), model.runtime))
     if name is None:
-        net = installed_voice_net()
-        verdicts.append(_said(net.info.name, net.judge(), net.runtime))
+        nets: list[VoiceNet | VerifierNet] = [installed_voice_net(), installed_net(VERIFIER_NET)]
+        verdicts += [_said(net.info.name, net.judge(), net.runtime) for net in nets]
     return int(not all(verdicts))
 
 

@@ -84,6 +84,17 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--vad", choices=VOICES, default="webrtc", help="gate (default: webrtc)")
     group.add_argument("--refractory", type=_seconds, help="seconds between two detections")
+    add_verify_argument(group)
+
+
+def add_verify_argument(parser: argparse._ActionsContainer) -> None:
+    """Declare the option that takes models at their word."""
+    parser.add_argument(
+        "--no-verify",
+        dest="verify",
+        action="store_false",
+        help="do not let the verifier beside a model file hear its detections again",
+    )
 
 
 def add_voice_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,6 +137,7 @@ def make_detector(args: argparse.Namespace) -> KeywordDetector:
         refractory=args.refractory,
         profiles=profiles_folder(args.profiles),
         only=args.only,
+        verify=args.verify,
     )
 
 

@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
             refractory=args.refractory,
             profiles=profiles_folder(args.profiles),
             only=args.only,
+            verify=args.verify,
         )
 
     models = tuple(load_model(name) for name in args.model)

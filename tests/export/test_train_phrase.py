@@ -17,7 +17,7 @@ import torch
 from browser import Browser, needs_browser
 from kwspot_export import effort, phrase, phrase_training, pronunciation
 from kwspot_export.commands import train_phrase
-from kwspot_export.effort import Effort, estimate, peak_memory
+from kwspot_export.effort import Effort, Verifying, estimate, peak_memory
 from kwspot_export.encoder_file import save_encoder
 from kwspot_export.encoders import build_encoder
 from kwspot_export.engines import SpeechError
@@ -47,7 +47,7 @@ with wave.open(out := io.BytesIO(), "wb") as file:
     file.writeframes(struct.pack(f"<{{len(samples)}}h", *samples))
 sys.stdout.buffer.write(out.getvalue())
 """
-TINY = Effort(clips=12, neighbours=2, each=1, steps=8, seeds=2, minings=1)
+TINY = Effort(12, 2, 1, steps=8, seeds=2, minings=1, verifying=Verifying(64, 50, 1, 20))
 
 
 @pytest.fixture(autouse=True, scope="module")

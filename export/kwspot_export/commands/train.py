@@ -118,6 +118,7 @@ def _train_recipe(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
+    from kwspot.verifier import verifier_path
     from kwspot_export.commands.console import logged_to
     from kwspot_export.publish import publish
     from kwspot_export.recipe import read_recipe
@@ -155,4 +156,7 @@ def _train_recipe(args: argparse.Namespace) -> int:
         bar.update(decoding, completed=1, total=1, note="done")
         job.fit(stepped)
     publish(job, output)
+    if (verifier := verifier_path(output)).exists():
+        verifier.unlink()
+        console.print(f"removed {verifier}, which was of other weights: kwspot train-verifier")
     return 0

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from kwspot.errors import KwspotError
 
 if TYPE_CHECKING:
+    from kwspot.modelfile import Provenance
     from kwspot_export.phrase_settings import Settings
-    from kwspot_export.phrase_training import PhraseTraining
+    from kwspot_export.phrase_training import PhraseTraining, Trained
+    from kwspot_export.verifier_train import Verified
 
 FULL = 10_000_000  # bytes; with fewer left, a disk is taken to be full
 CONTINUED_SHARE = 3  # a run that goes on takes this part of the steps of its beginning
@@ -22,6 +24,7 @@ CONTINUED_SHARE = 3  # a run that goes on takes this part of the steps of its be
 
 def train_phrase(args: argparse.Namespace) -> int:
     """Train, calibrate and export a phrase; return the exit status."""
+    from kwspot.verifier import verifier_path
     from kwspot_export.commands.console import bars
     from kwspot_export.effort import peak_memory
     from kwspot_export.formats import check_formats, export_formats, finished_run
@@ -65,15 +68,43 @@ def train_phrase(args: argparse.Namespace) -> int:
     with _writing(output.parent, "the model"):
         output.parent.mkdir(parents=True, exist_ok=True)
         finished = signed(finished_run(trained.run, trained.weights), job, output.stem)
+        verifier_path(output).unlink(missing_ok=True)  # it was of other weights
         made = export_formats(finished, formats, output.parent)
         score = trained.run.score(finished.net)
-        write_card(output.with_suffix(".md"), job, trained, finished.info, score, made)
-        page = write_report(output.with_suffix(".html"), job, trained, finished, score)
+        verified = _verify(job, trained, finished.info.provenance, made[0].path)
+        write_card(output.with_suffix(".md"), job, trained, finished.info, score, made, verified)
+        page = write_report(output.with_suffix(".html"), job, trained, finished, score, verified)
     for path in (*(one.path for one in made), output.with_suffix(".md"), *([page] if page else [])):
         print(path)
     minutes = (time.monotonic() - begun) / 60
     _say(f"took {minutes:.1f} min and at most {peak_memory(args.workers):.1f} GB of memory")
     return 0
+
+
+def _verify(
+    job: "PhraseTraining", trained: "Trained", provenance: "Provenance", path: Path
+) -> "Verified | None":
+    """Train the verifier of a model that was just written; say so where it cannot be."""
+    from kwspot.loader import VERIFIER_NET, load_model
+    from kwspot.verifier_net import installed_net
+    from kwspot_export.commands.console import bars
+    from kwspot_export.loop import TrainingError
+    from kwspot_export.verifier_train import train_verifier
+
+    with bars() as shown:
+        try:
+            return train_verifier(
+                trained.run,
+                load_model(path),
+                installed_net(VERIFIER_NET),
+                job.settings.effort.verifying,
+                provenance,
+                trained.run.recipe.data.licences | job.licences.sources,
+                shown.prepared,
+            )
+        except TrainingError as error:
+            shown.note(f"the model has no verifier: {error}")
+            return None
 
 
 def _settings(args: argparse.Namespace) -> tuple["Settings", Path]:

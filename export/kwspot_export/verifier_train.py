@@ -1,0 +1,305 @@
+"""A verifier for a trained word, from its recipe's sound and its model to one file.
+
+```
+windows (`verifier_windows`) -> VerifierNet -> hidden -> head (`verifier_head`)
+validation streams -> model -> candidates -> VerifierNet, head -> logits of both
+                                          -> weights of their sum -> thresholds -> file, card
+```
+
+Nothing of the validation streams is trained on, and no clip of role test is heard.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kwspot.calibration import BLOCK, HIGHEST_PEAKS
+from kwspot.features import SAMPLE_RATE, FloatArray
+from kwspot.model import Model
+from kwspot.modelfile import SENSITIVITIES, OperatingPoint, Provenance
+from kwspot.verifier import FORMAT, Verifier, VerifierInfo, verifier_path, write_verifier
+from kwspot.verifier_net import VerifierNet
+from kwspot_export.calibration import LEAST_SLOPE, fit_logistic
+from kwspot_export.effort import Verifying
+from kwspot_export.loop import TrainingError
+from kwspot_export.parity import ParityError, draft
+from kwspot_export.publish import operating_points
+from kwspot_export.student import OUTPUT_HOP
+from kwspot_export.train import Run
+from kwspot_export.validation import Score, block_peaks, negative_streams, positive_trials
+from kwspot_export.verifier_head import VerifierHead, fit_head
+from kwspot_export.verifier_windows import Windows, draw_windows, ending_at, scores_of
+
+log = logging.getLogger(__name__)
+
+CANDIDATES_PER_HOUR = 30  # of speech: each is 2 to 4 runs of the net
+CANDIDATE = 0.02, 0.5  # the lowest and the highest score from which on one is a candidate
+RATES = (0.3, 0.5, 1.0, 2.0)  # false alarms an hour at which recall is told
+ROUNDS = 2  # the first fit finds the peaks of the sum, the second fits to them
+BLOCK_OUTPUTS = int(BLOCK * SAMPLE_RATE / OUTPUT_HOP)
+TOLERANCE = 1e-3  # between the logits of torch and numpy
+
+Report = Callable[[str, int, int], None]  # what is done, how much, of how much
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A step at which the model may have heard its keyword: when, and what both say, logits."""
+
+    output: int
+    own: float
+    head: float
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came out, and how it does on validation streams: the model alone, and verified."""
+
+    info: VerifierInfo
+    alone: Score
+    verified: Score
+    windows: int
+
+
+def train_verifier(
+    run: Run,
+    model: Model,
+    net: VerifierNet,
+    effort: Verifying,
+    provenance: Provenance,
+    licences: Mapping[str, str],
+    report: Report,
+) -> Verified:
+    """Train a verifier for the model of a run and write it beside the model, with its card (.md).
+
+    `licences` are those of the run's sources. Raises TrainingError for a model that hears several
+    words or another than the recipe's, and where validation streams tell nothing.
+    """
+    labels = [keyword.label for keyword in model.info.keywords]
+    if labels != [run.recipe.keyword]:
+        raise TrainingError(
+            f"{model.path} hears {', '.join(labels)}, the recipe is for {run.recipe.keyword!r}"
+        )
+    report("mine", 0, 1)
+    length = net.info.samples
+    windows = draw_windows(run, model, length, effort.composed, effort.mined, effort.passes)
+    report("mine", 1, 1)
+    hidden = _hear(net, windows, max(1, run.workers), report)
+    head = fit_head(hidden, windows.labels, effort.steps, run.recipe.seed, str(run.device)).cpu()
+    del hidden
+    info = VerifierInfo(
+        format=FORMAT,
+        keyword=run.recipe.keyword,
+        net=net.path.name,
+        samples=length,
+        candidate=CANDIDATE[0],
+        score_weight=0.5,  # until there are streams to fit them to
+        head_weight=1.0,
+        offset=0.0,
+        operating_points={name: OperatingPoint(1.0, 0.0) for name in SENSITIVITIES},
+        provenance=provenance,
+    )
+    path = verifier_path(model.path)
+    verifier = Verifier(info, head.arrays(), path)
+    _prove(head, verifier, net)
+    trained = _calibrate(run, model, verifier, net, len(windows.labels), report)
+    with draft(path) as file:
+        write_verifier(trained.info, verifier.weights, file)
+    card = path.with_suffix(".md")
+    card.write_text(_card(run, model, trained, effort, licences), encoding="utf-8")
+    return trained
+
+
+def _hear(net: VerifierNet, windows: Windows, threads: int, report: Report) -> npt.NDArray:
+    """Run the net over all windows: float16 (W, T, D)."""
+    count = len(windows.labels)
+    hidden = np.zeros((count, net.info.outputs, net.info.width), np.float16)
+
+    def fill(number: int) -> None:
+        hidden[number] = net(windows.samples[number].astype(np.float32) / 32768)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done, _ in enumerate(pool.map(fill, range(count)), 1):
+            report("hear", done, count)
+    return hidden
+
+
+def _prove(head: VerifierHead, verifier: Verifier, net: VerifierNet) -> None:
+    rng = np.random.default_rng(0)
+    for level in (1.0, 0.1, 0.01):
+        hidden = net(rng.standard_normal(net.info.samples, np.float32) * np.float32(level))
+        with torch.no_grad():
+            wanted = float(head(torch.from_numpy(hidden)[None]))
+        found = verifier.logit(hidden)
+        if not abs(found - wanted) <= TOLERANCE * max(1, abs(wanted)):
+            raise ParityError(f"the head's logit is {found} in numpy, {wanted} in torch")
+
+
+def _calibrate(
+    run: Run, model: Model, verifier: Verifier, net: VerifierNet, windows: int, report: Report
+) -> Verified:
+    """Fit the sum and the thresholds to validation streams, and tell how both ways do there."""
+    composer, rng = run.validation_composer()
+    split, keyword = run.split, run.recipe.keyword
+    alarms: list[dict[int, list[Candidate]]] = []  # of each stream, by BLOCK
+    alone, hours = [], 0.0
+    info = verifier.info
+    copies = run.validation_copies
+    streams = negative_streams(
+        run.corpus, composer, split.validation_negatives.tolist(), copies, rng
+    )
+    for number, samples in enumerate(streams):
+        report("calibrate", number, copies + 2)
+        scores = scores_of(model, samples)
+        hours += len(samples) / SAMPLE_RATE / 3600
+        alone.append(block_peaks(scores))
+        if not number:
+            # Thresholds are fitted to the highest peaks, so these at least are verified.
+            count = max(HIGHEST_PEAKS, int(CANDIDATES_PER_HOUR * hours))
+            lowest = float(np.clip(np.sort(alone[0])[::-1][:count][-1], *CANDIDATE))
+            info = replace(info, candidate=math.floor(lowest * 1e4) / 1e4)
+        found: dict[int, list[Candidate]] = {}
+        for one in candidates(model, verifier, net, samples, scores, info.candidate):
+            found.setdefault(one.output // BLOCK_OUTPUTS, []).append(one)
+        alarms.append(found)
+    report("calibrate", copies + 1, copies + 2)
+    hits: list[list[Candidate]] = []
+    heard = []
+    positives = split.validation_positives.tolist()
+    for samples, end in positive_trials(run.corpus, composer, positives, keyword, rng):
+        scores = scores_of(model, samples)
+        first, last = (round((end + s) * SAMPLE_RATE / OUTPUT_HOP) for s in (-1.0, 1.0))
+        heard.append(float(scores[max(0, first) : last].max()))
+        trial = candidates(model, verifier, net, samples, scores, info.candidate)
+        hits.append([one for one in trial if first <= one.output < last])
+    blocks = [len(peaks) for peaks in alone]
+    info = _fit(info, hits, [block for stream in alarms for block in stream.values()], sum(blocks))
+    fitted = Verifier(info, verifier.weights, verifier.path)
+    peaks = [np.zeros(count, np.float32) for count in blocks]
+    for stream, found in zip(peaks, alarms, strict=True):
+        for block, inside in found.items():
+            stream[block] = _best(fitted, inside)
+    verified = Score(
+        {},
+        np.array([_best(fitted, trial) for trial in hits], np.float32),
+        np.concatenate(peaks),
+        hours,
+        blocks[0],
+    )
+    before = Score({}, np.array(heard, np.float32), np.concatenate(alone), hours, blocks[0])
+    for score in (before, verified):
+        for rate in RATES:
+            score.recall[rate] = float(np.mean(score.hits >= score.threshold(rate)))
+    points = operating_points(verified, run.recipe.false_alarms_per_hour)
+    log.info("verified: merit %.3f, the model alone %.3f", verified.merit, before.merit)
+    return Verified(replace(info, operating_points=points), before, verified, windows)
+
+
+def candidates(
+    model: Model,
+    verifier: Verifier,
+    net: VerifierNet,
+    samples: FloatArray,
+    scores: npt.NDArray[np.float64],
+    candidate: float,
+) -> Iterator[Candidate]:
+    """Verify a stream (N,) with the model's scores (U,) as a detector does, a step at a time."""
+    each = model.info.outputs_per_step
+    for step in np.flatnonzero(scores.reshape(-1, each).max(axis=1) >= candidate).tolist():
+        heard = ending_at(samples, (step + 1) * each * OUTPUT_HOP, verifier.info.samples)
+        logit = verifier.logit(net(heard))
+        own = np.clip(scores[step * each : (step + 1) * each].max(), 1e-6, 1 - 1e-6)
+        yield Candidate(step * each + int(each > 1), float(np.log(own / (1 - own))), logit)
+
+
+def _fit(
+    info: VerifierInfo, hits: list[list[Candidate]], alarms: list[list[Candidate]], stretches: int
+) -> VerifierInfo:
+    """Fit the weights of the sum to its peaks in trials, and in 2 s of other sound."""
+    hits = [trial for trial in hits if trial]
+    if not hits or not alarms:
+        raise TrainingError("the validation streams hold no candidates: nothing can be verified")
+    for _ in range(ROUNDS):
+        yes, no = (
+            np.array([(one.own, one.head) for one in (_peak(info, some) for some in kind)])
+            for kind in (hits, alarms)
+        )
+        (own, head), offset = fit_logistic(yes, no, stretches)
+        if own < 0:  # the model's score tells nothing beside the head's
+            own, ((head,), offset) = 0.0, fit_logistic(yes[:, 1:], no[:, 1:], stretches)
+        if head < LEAST_SLOPE:
+            raise TrainingError("the verifier tells the keyword from nothing: give it more clips")
+        info = replace(info, score_weight=own, head_weight=head, offset=offset)
+    return info
+
+
+def _peak(info: VerifierInfo, found: list[Candidate]) -> Candidate:
+    return max(found, key=lambda one: info.score_weight * one.own + info.head_weight * one.head)
+
+
+def _best(verifier: Verifier, found: list[Candidate]) -> float:
+    return max((verifier.score(1 / (1 + np.exp(-one.own)), one.head) for one in found), default=0.0)
+
+
+def _card(
+    run: Run, model: Model, trained: Verified, effort: Verifying, licences: Mapping[str, str]
+) -> str:
+    info, alone, verified = trained.info, trained.alone, trained.verified
+    data = "\n".join(
+        f"| {source} | {licences[source]} | {clips} | {hours:.2f} |"
+        for source, (clips, hours) in sorted(run.trained_sources().items())
+    )
+    points = "\n".join(
+        f"| {name} | {point.threshold:.4f} | {point.false_alarms_per_hour:g} "
+        f"| {100 * np.mean(verified.hits >= point.threshold):.1f} |"
+        for name, point in info.operating_points.items()
+    )
+    recalls = "\n".join(
+        f"| {rate:g} | {100 * alone.recall[rate]:.1f} | {100 * verified.recall[rate]:.1f} |"
+        for rate in RATES
+    )
+    name = verifier_path(model.path).name
+    return f"""# {name}
+
+Hears again what {model.path.name}, or another format of it, takes for «{info.keyword}», with \
+`{info.net}`.
+Licence of the weights: {info.provenance.licence}.
+
+Trained on {trained.windows:,} windows of {info.samples / SAMPLE_RATE:.2f} s, \
+{effort.steps} steps of 64: {info.provenance.recipe}.
+
+## Trained on
+
+| source | licence | clips | hours |
+|---|---|---|---|
+{data}
+
+No clip of role `test` was trained on, or used to choose a threshold.
+
+## Score
+
+Heard again is what scores {info.candidate:g} or more. The logit of the new score is \
+{info.score_weight:.3f} times that
+of the model's, plus {info.head_weight:.3f} times the verifier's, plus {info.offset:.3f},
+fitted to {len(verified.hits)} validation trials and {verified.hours:.1f} h of other sound.
+On these, recall at the same number of false alarms, chosen there:
+
+| false alarms an hour | the model alone, % | verified, % |
+|---|---|---|
+{recalls}
+
+## Thresholds
+
+Of {verified.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded, as those of \
+the model are. Recall is that of the trials, mostly in babble.
+
+| sensitivity | threshold | false alarms an hour | recall there, % |
+|---|---|---|---|
+{points}
+"""

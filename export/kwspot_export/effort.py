@@ -23,8 +23,8 @@ LEARNING = 0.05  # of a step of a verifier's head
 class Verifying:
     """`composed` windows and `mined` ones at most, from `passes` over the sound; `steps` of 64."""
 
-    composed: int = 6400
-    mined: int = 6000
+    composed: int = 5000
+    mined: int = 5000
     passes: int = 2
     steps: int = 1200
 

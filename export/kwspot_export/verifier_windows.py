@@ -25,9 +25,10 @@ LEAST_SCORE = 0.003  # of a place that a verifier learns from; it is asked about
 HARD_SCORE, MOST_HARD = 0.02, 1500  # of clips that composed windows hold
 PER_STREAM = 2000  # clips strung together at a time, to bound memory
 EARLIEST = 1.2  # seconds into a composed window at which one without the keyword may end
-# Of the outputs at which a model may report the keyword, the first come before its last sound: so
-# late a verifier may wait for what tells it from longer words, and earlier it must say no.
-WHOLE, UNFINISHED, UNFINISHED_SHARE = 2, (2, 8), 0.3
+# Outputs (40 ms) from the first at which a model may report the keyword, 0.12 s before its end: a
+# verifier says yes from WHOLE on, a moment after it, for only then «alexa» is no longer «a Lexus».
+# Before, within UNFINISHED, it says no, in this share of the windows.
+WHOLE, UNFINISHED, UNFINISHED_SHARE = 5, (-8, 2), 0.4
 CONFUSED = 3  # times that a pass hears what sounds like the keyword
 CHUNK = 10 * SAMPLE_RATE
 
@@ -124,7 +125,7 @@ def _compose(
                 whole = int(rng.choice(reported[WHOLE:]))
                 yield ending_at(sound, (whole + 1) * OUTPUT_HOP, length), 1.0
                 if rng.random() < UNFINISHED_SHARE:
-                    early = int(reported[0]) - int(rng.integers(*UNFINISHED))
+                    early = int(reported[0]) + int(rng.integers(*UNFINISHED))
                     yield ending_at(sound, (early + 1) * OUTPUT_HOP, length), 0.0
 
 

@@ -106,7 +106,7 @@ def test_info_checks_a_file_and_says_how_it_went(
 def test_info_checks_all_installed_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--check"]) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == (
-        [*loader.shipped_models(), "voice-net"]
+        [*loader.shipped_models(), "voice-net", "verifier-net-1"]
     )
 
 

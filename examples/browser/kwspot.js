@@ -3,8 +3,8 @@
 //   samples -> blocks -> log-mel -> onnxruntime-web -> moving average -> threshold -> detection
 //   any n      80 ms     8 x 40     2 x posterior
 //
-// As KeywordDetector(model, vad="off", verify=False): there is no gate, no verifier. Scores differ from Python's by less than
-// 1e-4, for sums are taken in another order.
+// As KeywordDetector(model, vad="off", verify=False): there is no gate and no verifier. Scores differ
+// from Python's by less than 1e-4, for sums are taken in another order.
 
 const INT16_SCALE = 32768; // Kaldi's filter banks are defined on samples in the int16 range
 

@@ -24,7 +24,6 @@ from kwspot_export.validation import BLOCK, string_together, worsened
 LEAST_SCORE = 0.003  # of a place that a verifier learns from; it is asked about far higher ones
 HARD_SCORE, MOST_HARD = 0.02, 1500  # of clips that composed windows hold
 PER_STREAM = 2000  # clips strung together at a time, to bound memory
-EARLIEST = 1.2  # seconds into a composed window at which one without the keyword may end
 # Outputs (40 ms) from the first at which a model may report the keyword, 0.12 s before its end: a
 # verifier says yes from WHOLE on, a moment after it, for only then «alexa» is no longer «a Lexus».
 # Before, within UNFINISHED, it says no, in this share of the windows.
@@ -55,7 +54,7 @@ def draw_windows(
     labels = [0.0] * len(samples)
     hard.sort(key=lambda place: -place.score)
     run.composer.pools.hard = hard[:MOST_HARD]
-    for window, label in _compose(run.composer, length, composed, rng):
+    for window, label in _compose(run.composer, model, length, composed, rng):
         samples.append(_int16(window))
         labels.append(label)
     return Windows(np.stack(samples), np.array(labels, np.float32))
@@ -96,9 +95,8 @@ def _mine(
             for start in range(0, len(scores), block):
                 peak = start + int(scores[start : start + block].argmax())
                 if scores[peak] >= LEAST_SCORE:
-                    # Not always at the peak: a verifier is asked from the first candidate on.
-                    end = (peak + 1 + int(rng.integers(0, 4))) * OUTPUT_HOP
-                    window = _int16(ending_at(stream, min(end, len(stream)), length))
+                    end = min(_after(peak, rng), len(stream))
+                    window = _int16(ending_at(stream, end, length))
                     found.append((float(scores[peak]), window))
             for index, start in places:
                 end = start + run.corpus.length(index)
@@ -110,23 +108,30 @@ def _mine(
 
 
 def _compose(
-    composer: Composer, length: int, count: int, rng: Generator
+    composer: Composer, model: Model, length: int, count: int, rng: Generator
 ) -> Iterator[tuple[FloatArray, float]]:
-    """Yield composed windows: with the keyword just whole, with it unfinished, and without."""
-    least = round(EARLIEST * SAMPLE_RATE / OUTPUT_HOP)
+    """Yield composed windows: with the keyword just whole, with it unfinished, and without.
+
+    Those without end where the model is fooled most, as mined ones do.
+    """
     for _ in range(-(-count // 64)):
         batch = composer.batch(64, rng)
         for audio, target, certain in zip(batch.audio, batch.target, batch.certain, strict=True):
             sound, reported = audio[composer.lead :], np.flatnonzero(target == 1)
             if not len(reported):
-                elsewhere = least + np.flatnonzero(target[least:] == 0)
-                yield ending_at(sound, (int(rng.choice(elsewhere)) + 1) * OUTPUT_HOP, length), 0.0
+                end = _after(int(scores_of(model, sound).argmax()), rng)
+                yield ending_at(sound, min(end, len(sound)), length), 0.0
             elif certain:
                 whole = int(rng.choice(reported[WHOLE:]))
                 yield ending_at(sound, (whole + 1) * OUTPUT_HOP, length), 1.0
                 if rng.random() < UNFINISHED_SHARE:
                     early = int(reported[0]) + int(rng.integers(*UNFINISHED))
                     yield ending_at(sound, (early + 1) * OUTPUT_HOP, length), 0.0
+
+
+def _after(peak: int, rng: Generator) -> int:
+    """Return a sample at or soon after the output of a peak: a verifier is asked more than once."""
+    return (peak + 1 + int(rng.integers(0, 4))) * OUTPUT_HOP
 
 
 def _int16(samples: FloatArray) -> npt.NDArray[np.int16]:

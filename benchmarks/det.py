@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 RESULTS = Path(__file__).parent / "results"
-FILES = "alexa.json", "computer-with-recordings.json", "jarvis-with-recordings.json"
+FILES = "alexa.json", "computer.json", "jarvis.json"
 LEAST_RATE, MOST_RATE = 0.1, 20.0  # false alarms an hour; less is drawn at the edge
 LEAST_MISSED = 0.5  # %
 

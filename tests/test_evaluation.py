@@ -37,6 +37,8 @@ class ToneModel:
     That is "beep"; "hum", its other keyword, is what is not. Its state counts a stream's steps.
     """
 
+    path = Path("tone.onnx")
+
     def __init__(self) -> None:
         points = INFO.keywords[0].operating_points
         keywords = (Keyword("hum", points, 0.3), Keyword("beep", points, 0.3))

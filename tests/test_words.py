@@ -253,7 +253,7 @@ def test_models_of_other_steps_are_refused(
     models: list[OnnxModel], field: str, value: int, said: str
 ) -> None:
     class Other:
-        info = replace(INFO, **{field: value})  # type: ignore[arg-type]
+        info, path = replace(INFO, **{field: value}), models[0].path  # type: ignore[arg-type]
 
     with pytest.raises(ModelError, match=f"red and tiny {said}: use a detector for each"):
         KeywordDetector([models[0], Other()])  # type: ignore[list-item]

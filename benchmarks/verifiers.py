@@ -33,18 +33,22 @@ RESULTS = ROOT / "benchmarks" / "results" / "verifiers.json"
 RUNS = 30
 # What a process of its own holds before and after the first run of the net, in MiB, and seconds.
 FIRST = """
-import resource, sys, time
+import re, sys, time
+from pathlib import Path
 import numpy as np
 from kwspot.detector import KeywordDetector
 from kwspot.verifier_net import installed_net, probe_samples
+
+def peak():  # ru_maxrss may be that of the process that started this one
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+
 detector = KeywordDetector(sys.argv[1], vad="off")
 detector.process(np.zeros(32_000, np.float32))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
 begun = time.perf_counter()
 net = installed_net(sys.argv[2])
 net(probe_samples(net.info.samples))
-print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-      time.perf_counter() - begun)
+print(before, peak(), time.perf_counter() - begun)
 """
 
 

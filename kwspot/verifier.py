@@ -14,13 +14,12 @@ A verifier is a file beside the model: of `alexa.onnx`, `alexa-int8.tflite` and 
 """
 
 import dataclasses
-import hashlib
 import json
 import math
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,7 +31,9 @@ from kwspot.loader import models_folder
 from kwspot.model import Model
 from kwspot.modelfile import SENSITIVITIES, ModelInfo, OperatingPoint, Provenance
 from kwspot.records import read_record
-from kwspot.verifier_net import VerifierNet, installed_net
+
+if TYPE_CHECKING:
+    from kwspot.verifier_net import VerifierNet
 
 FORMAT = 1
 SUFFIX = ".verifier.npz"
@@ -72,8 +73,10 @@ class Verifier:
         self.info, self.weights, self.path = info, weights, path
 
     @property
-    def net(self) -> VerifierNet:
+    def net(self) -> "VerifierNet":
         """The net below the head, loaded when first asked for."""
+        from kwspot.verifier_net import installed_net  # until a candidate comes, memory is saved
+
         return installed_net(self.info.net)
 
     def logit(self, hidden: FloatArray) -> float:
@@ -156,6 +159,8 @@ def verifier_path(model: Path) -> Path:
 
 def verifier_digest(model: Model) -> str:
     """Return the sha256 of a model's verifier, empty without one."""
+    import hashlib  # of OpenSSL, which few detectors need
+
     path = verifier_path(model.path)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
@@ -177,6 +182,8 @@ def find_verifier(model: Model) -> Verifier | None:
 
 def read_verifier(path: Path) -> Verifier:
     """Read a file; raise ModelError where it is damaged or its net is not installed."""
+    import zipfile  # which numpy, too, imports for such files alone
+
     try:
         # Opened here: numpy would leave a damaged file open.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:

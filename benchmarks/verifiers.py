@@ -37,7 +37,6 @@ import re, sys, time
 from pathlib import Path
 import numpy as np
 from kwspot.detector import KeywordDetector
-from kwspot.verifier_net import installed_net, probe_samples
 
 def peak():  # ru_maxrss may be that of the process that started this one
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
@@ -46,6 +45,7 @@ detector = KeywordDetector(sys.argv[1], vad="off")
 detector.process(np.zeros(32_000, np.float32))
 before = peak()
 begun = time.perf_counter()
+from kwspot.verifier_net import installed_net, probe_samples
 net = installed_net(sys.argv[2])
 net(probe_samples(net.info.samples))
 print(before, peak(), time.perf_counter() - begun)

@@ -250,7 +250,9 @@ def test_the_command_writes_a_verifier_that_the_detector_finds(
     recipe_path: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("kwspot_export.effort.Verifying", lambda: SMALL)
     path = Path(shutil.copy(model.path, tmp_path / "toy.onnx"))
     arguments = ["train-verifier", "--model", path, "--recipe", recipe_path, "--data", data]
     assert main([str(part) for part in [*arguments, "--run", tmp_path / "runs" / "toy"]]) == 0

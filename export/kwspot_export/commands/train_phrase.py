@@ -74,7 +74,8 @@ def train_phrase(args: argparse.Namespace) -> int:
         verified = _verify(job, trained, finished.info.provenance, made[0].path)
         write_card(output.with_suffix(".md"), job, trained, finished.info, score, made, verified)
         page = write_report(output.with_suffix(".html"), job, trained, finished, score, verified)
-    for path in (*(one.path for one in made), output.with_suffix(".md"), *([page] if page else [])):
+    more = ([verifier_path(output)] if verified else []) + ([page] if page else [])
+    for path in (*(one.path for one in made), output.with_suffix(".md"), *more):
         print(path)
     minutes = (time.monotonic() - begun) / 60
     _say(f"took {minutes:.1f} min and at most {peak_memory(args.workers):.1f} GB of memory")

@@ -215,7 +215,7 @@ def candidates(
         heard = ending_at(samples, (step + 1) * each * OUTPUT_HOP, verifier.info.samples)
         logit = verifier.logit(net(heard))
         own = np.clip(scores[step * each : (step + 1) * each].max(), 1e-6, 1 - 1e-6)
-        yield Candidate(step * each + int(each > 1), float(np.log(own / (1 - own))), logit)
+        yield Candidate((step + 1) * each - 1, float(np.log(own / (1 - own))), logit)
 
 
 def _fit(

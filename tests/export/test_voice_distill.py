@@ -12,9 +12,9 @@ from kwspot_export.corpus import Corpus
 from kwspot_export.distill_recipe import VoiceRecipe, read_voice_recipe
 from kwspot_export.loop import TrainingError
 from kwspot_export.parity import ParityError
-from kwspot_export.publish_voice_teacher import round_weights
 from kwspot_export.publish_voices import publish_voices
 from kwspot_export.recipe import Group
+from kwspot_export.rounding import round_weights
 from kwspot_export.segments import WINDOW
 from kwspot_export.teachers import TeacherError
 from kwspot_export.voice_distill import VoiceDistillation

@@ -8,24 +8,20 @@ It says what was said, not which word: that is for the head of each word (`kwspo
 Nothing of it runs between candidates, and it is loaded at the first.
 """
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from kwspot.errors import ModelError
 from kwspot.features import FloatArray
 from kwspot.loader import models_folder
-from kwspot.model import onnxruntime_version, open_session
+from kwspot.model import onnxruntime_version
 from kwspot.modelfile import Provenance
-from kwspot.records import read_record
+from kwspot.net_file import open_net, require_shapes
 from kwspot.selftest import Verdict
 
 NET_KEY = "kwspot-verifier"  # of the metadata in its file
-FORMAT = 1
 WINDOW, HOP = 400, 160  # samples, as Whisper's front end has them
 
 
@@ -53,11 +49,6 @@ class VerifierNetInfo:
         return WINDOW + (self.frames - 1) * HOP
 
 
-def dump_net_info(info: VerifierNetInfo) -> str:
-    """Write the description of a net as JSON."""
-    return json.dumps(dataclasses.asdict(info), separators=(",", ":"), sort_keys=True)
-
-
 class VerifierNet:
     """A file of a verifier's net, run by ONNX Runtime on one thread; many streams may share it.
 
@@ -65,28 +56,17 @@ class VerifierNet:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise ModelError(f"{path} is missing, without which nothing is verified")
         self.path, self.runtime = path, onnxruntime_version()
-        self._session = open_session(path)
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if NET_KEY not in metadata:
-            raise ModelError(f"{path} is no net that verifies words")
-        try:
-            values = json.loads(metadata[NET_KEY])
-        except json.JSONDecodeError as error:
-            raise ModelError(f"{path}: its metadata is not JSON ({error})") from error
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ModelError(f"{path} is a net that this kwspot does not read: install kwspot anew")
-        self.info = info = read_record(VerifierNetInfo, values, f"{path}, metadata", ModelError)
-        takes, gives = self._session.get_inputs(), self._session.get_outputs()
-        found = [(node.name, tuple(node.shape)) for node in (*takes, *gives)]
-        stated = [
-            ("power", (info.frames, WINDOW // 2 + 1)),
-            ("hidden", (info.outputs, info.width)),
-        ]
-        if found != stated or info.frames < 1:
-            raise ModelError(f"{path}: the graph has {found}, its metadata says {stated}")
+        self._session, self.info = open_net(path, NET_KEY, VerifierNetInfo, "verifies words")
+        info = self.info
+        require_shapes(
+            path,
+            self._session,
+            [
+                ("power", (info.frames, WINDOW // 2 + 1)),
+                ("hidden", (info.outputs, info.width)),
+            ],
+        )
         phase = 2 * np.pi * np.arange(WINDOW) / WINDOW
         self._window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 

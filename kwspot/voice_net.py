@@ -8,8 +8,6 @@ Nothing of it runs between detections, so that it costs nothing then, and may be
 that runs all the time.
 """
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,13 +18,12 @@ from kwspot.ear import Ear
 from kwspot.errors import ModelError, VoiceError
 from kwspot.features import FloatArray, FrontEnd, LogMel
 from kwspot.loader import VOICE_NET, models_folder
-from kwspot.model import onnxruntime_version, open_session
+from kwspot.model import onnxruntime_version
 from kwspot.modelfile import Provenance, VoicePoint
-from kwspot.records import read_record
+from kwspot.net_file import open_net, require_shapes
 from kwspot.selftest import Verdict, probe
 
 VOICE_KEY = "kwspot-voice"  # of the metadata in its file
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,6 @@ class VoiceInfo:
     tolerance: float = 0.01  # kernels round sums in the last of eight bits differently
 
 
-def dump_voice_info(info: VoiceInfo) -> str:
-    """Write the description of a voice net as JSON."""
-    return json.dumps(dataclasses.asdict(info), separators=(",", ":"), sort_keys=True)
-
-
 class VoiceNet:
     """A file of a voice net, run by ONNX Runtime on one thread; many streams may share it.
 
@@ -61,29 +53,19 @@ class VoiceNet:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._session = open_session(path)
-        self.runtime = onnxruntime_version()
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if VOICE_KEY not in metadata:
-            raise ModelError(f"{path} is no net that tells voices apart")
-        try:
-            values = json.loads(metadata[VOICE_KEY])
-        except json.JSONDecodeError as error:
-            raise ModelError(f"{path}: its metadata is not JSON ({error})") from error
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ModelError(
-                f"{path} is a voice net that this kwspot does not read: export it again"
-            )
-        self.info = info = read_record(VoiceInfo, values, f"{path}, metadata", ModelError)
-        takes, gives = self._session.get_inputs(), self._session.get_outputs()
-        found = [(node.name, tuple(node.shape)) for node in (*takes, *gives)]
-        stated = [
-            ("features", (info.frames, info.front_end.mels)),
-            ("embedding", (info.embedding,)),
-        ]
-        if found != stated or info.frames < 1 or not -1 < info.voice.threshold <= 1:
-            raise ModelError(f"{path}: the graph has {found}, its metadata says {stated}")
+        self.path, self.runtime = path, onnxruntime_version()
+        self._session, self.info = open_net(path, VOICE_KEY, VoiceInfo, "tells voices apart")
+        info = self.info
+        require_shapes(
+            path,
+            self._session,
+            [
+                ("features", (info.frames, info.front_end.mels)),
+                ("embedding", (info.embedding,)),
+            ],
+        )
+        if not -1 < info.voice.threshold <= 1:
+            raise ModelError(f"{path}: its metadata says threshold {info.voice.threshold:g}")
 
     def __call__(self, features: FloatArray) -> FloatArray:
         """Tell a voice: features (frames, F) -> embedding (E,)."""

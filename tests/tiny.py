@@ -24,8 +24,9 @@ from kwspot.modelfile import (
     VoicePoint,
     dump_info,
 )
-from kwspot.verifier_net import NET_KEY, VerifierNetInfo, dump_net_info
-from kwspot.voice_net import VOICE_KEY, VoiceInfo, dump_voice_info
+from kwspot.net_file import dump_net
+from kwspot.verifier_net import NET_KEY, VerifierNetInfo
+from kwspot.voice_net import VOICE_KEY, VoiceInfo
 
 CHANNELS, KERNEL = 4, 11
 # States of a model that hears 48 bands.
@@ -162,7 +163,7 @@ def write_voice_net(path: Path, mels: int = 40, frames: int = 100, **changes: ob
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
-    text = dump_voice_info(replace(info, **changes))  # type: ignore[arg-type]
+    text = dump_net(replace(info, **changes))  # type: ignore[arg-type]
     helper.set_model_props(model, {VOICE_KEY: text})
     onnx.save(model, path)
     return path
@@ -196,7 +197,7 @@ def write_verifier_net(path: Path, frames: int = 20, **changes: object) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
-    text = dump_net_info(replace(info, **changes))  # type: ignore[arg-type]
+    text = dump_net(replace(info, **changes))  # type: ignore[arg-type]
     helper.set_model_props(model, {NET_KEY: text})
     onnx.save(model, path)
     return path

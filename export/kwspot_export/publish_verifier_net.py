@@ -22,14 +22,13 @@ from torch.nn import functional
 
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.modelfile import Provenance
+from kwspot.net_file import FORMAT, dump_net
 from kwspot.verifier_net import (
-    FORMAT,
     HOP,
     NET_KEY,
     WINDOW,
     VerifierNet,
     VerifierNetInfo,
-    dump_net_info,
     probe_samples,
 )
 from kwspot_export.parity import ParityError, draft
@@ -152,7 +151,7 @@ def _proofs(count: int) -> list[FloatArray]:
 
 def _describe(model: onnx.ModelProto, info: VerifierNetInfo, file: Path) -> None:
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {NET_KEY: dump_net_info(info)})
+    onnx.helper.set_model_props(model, {NET_KEY: dump_net(info)})
     onnx.save(model, file)
 
 

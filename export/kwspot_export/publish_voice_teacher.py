@@ -23,7 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd, LogMel
 from kwspot.manifest import Clip, read_data, spoken
 from kwspot.modelfile import Provenance, VoicePoint
-from kwspot.voice_net import FORMAT, VoiceInfo, VoiceNet
+from kwspot.net_file import FORMAT
+from kwspot.voice_net import VoiceInfo, VoiceNet
 from kwspot.voices import unit
 from kwspot_export.corpus import Corpus
 from kwspot_export.distill import Report

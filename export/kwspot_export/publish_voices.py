@@ -15,7 +15,8 @@ from kwspot.endpoints import speech_span
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.manifest import spoken
 from kwspot.modelfile import Provenance, VoicePoint
-from kwspot.voice_net import FORMAT, VOICE_KEY, VoiceEar, VoiceInfo, VoiceNet, dump_voice_info
+from kwspot.net_file import FORMAT, dump_net
+from kwspot.voice_net import VOICE_KEY, VoiceEar, VoiceInfo, VoiceNet
 from kwspot.voices import unit
 from kwspot_export.corpus import Corpus
 from kwspot_export.distill import Report
@@ -173,7 +174,7 @@ def _windows(job: VoiceDistillation) -> FloatArray:
 def describe(model: onnx.ModelProto, info: VoiceInfo, file: Path) -> None:
     """Write a graph with `info` as its only metadata."""
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {VOICE_KEY: dump_voice_info(info)})
+    onnx.helper.set_model_props(model, {VOICE_KEY: dump_net(info)})
     onnx.save(model, file)
 
 

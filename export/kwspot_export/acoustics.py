@@ -14,6 +14,7 @@ from kwspot_export.corpus import Corpus
 
 BABBLE_TALKERS = 3, 4, 6, 6, 8  # how many speak at once, in stretches of
 BABBLE_SAMPLES = 120 * SAMPLE_RATE
+HISS_BELOW_DB = 10.0  # below the sound at least, or faint words would be but hiss
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Acoustics:
         if response is not None or channel is not None:
             noisy = augment.room_and_channel(noisy, response, channel)
         rms = float(np.sqrt(np.mean(noisy**2)) + 1e-9)
-        gain = 10 ** (rng.uniform(*how.level_db) / 20) / rms
-        floor = 10 ** (rng.uniform(*how.floor_db) / 20)
+        level_db = rng.uniform(*how.level_db)
+        gain = 10 ** (level_db / 20) / rms
+        floor = 10 ** (min(rng.uniform(*how.floor_db), level_db - HISS_BELOW_DB) / 20)
         hiss = rng.standard_normal(len(noisy), np.float32) * np.float32(floor)
         return np.clip(noisy * np.float32(gain) + hiss, -1, 1)
 

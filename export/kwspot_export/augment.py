@@ -20,7 +20,10 @@ ROOM_SAMPLES = 9600  # 0.6 s of a room's response; 2.4 s + 0.6 s is a quick leng
 
 @dataclass(frozen=True)
 class Conditions:
-    """How often and how strongly sound is changed. Shares in [0, 1], levels in dB."""
+    """How often and how strongly sound is changed. Shares in [0, 1], levels in dB.
+
+    The lowest level is that of speech whose peaks are at -40 dBFS, as faint microphones give it.
+    """
 
     speed_share: float = 0.6
     speed: tuple[float, float] = (0.85, 1.18)
@@ -29,7 +32,7 @@ class Conditions:
     noise_share: float = 0.75
     snr_db: tuple[float, float] = (-5.0, 20.0)
     babble_snr_db: tuple[float, float] = (-2.0, 20.0)
-    level_db: tuple[float, float] = (-42.0, -6.0)
+    level_db: tuple[float, float] = (-58.0, -6.0)
     floor_db: tuple[float, float] = (-90.0, -55.0)
 
 

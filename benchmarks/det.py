@@ -37,8 +37,8 @@ def read_curves(path: Path) -> Curves:
 
 
 def draw(words: Sequence[Curves]) -> Figure:
-    """Draw a plot for each condition of the first word, with a curve for each word."""
-    conditions = list(words[0].missed)
+    """Draw a plot for each condition that all words have, with a curve for each word."""
+    conditions = [c for c in words[0].missed if all(c in word.missed for word in words)]
     drawing = Figure(figsize=(3.6 * len(conditions), 3.4), layout="constrained")
     grid = drawing.subplots(1, len(conditions), squeeze=False, sharex=True, sharey=True)[0]
     plain = FuncFormatter(lambda value, _: f"{value:g}")

@@ -54,17 +54,11 @@ def serving(
     test: Callable[[str], Awaitable[None]],
     *models: Model,
     max_clients: int = 16,
-    sensitivity: str = "medium",
 ) -> None:
     """Run a server of these models, and a test that is given its URI."""
 
     async def run() -> None:
-        service = Service(
-            models,
-            lambda model: KeywordDetector(model, sensitivity=sensitivity),
-            "1.2.3",
-            max_clients=max_clients,
-        )
+        service = Service(models, KeywordDetector, "1.2.3", max_clients=max_clients)
         server = WyomingServer(service, "tcp://127.0.0.1:0")
         await server.start()
         try:
@@ -627,5 +621,4 @@ def test_the_example_of_four_clients_runs(monkeypatch: pytest.MonkeyPatch) -> No
         assert [time // 1000 for _, time in got["late, 48k"]] == [5, 14]
         assert got["leaver"] == got["garbage"] == []
 
-    # The recording is full of words like it, as that of `kwspot demo`.
-    serving(test, load_model("alexa"), sensitivity="low")
+    serving(test, load_model("alexa"))

@@ -1,5 +1,9 @@
-"""kwspot without a gate. The model file is named by KWSPOT_MODEL."""
+"""kwspot without a gate. The model file is named by KWSPOT_MODEL.
 
+Its verifier needs ONNX Runtime: where that is not installed, the model is alone.
+"""
+
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -10,12 +14,16 @@ import numpy as np
 from adapter import Heard, main
 
 from kwspot import KeywordDetector
+from kwspot.loader import VERIFIER_NET, models_folder
+from kwspot.verifier import verifier_path
 
 
 def load(sweep: bool) -> Heard:
     """Load the detector; a hop is a step, whose best output counts."""
-    model = os.environ["KWSPOT_MODEL"]
-    detector = KeywordDetector(model, vad="off")
+    model = Path(os.environ["KWSPOT_MODEL"])
+    verify = importlib.util.find_spec("onnxruntime") is not None
+    detector = KeywordDetector(model, vad="off", verify=verify)
+    beside = [verifier_path(model), models_folder() / VERIFIER_NET] if verify else []
 
     def hear(hop: bytes) -> float | None:
         scores = detector.score(np.frombuffer(hop, np.int16))
@@ -23,7 +31,7 @@ def load(sweep: bool) -> Heard:
 
     (threshold,) = detector.thresholds.values()
     step = detector.info.step_samples
-    return Heard(hear, hop=step, hops=1, threshold=threshold, files=[model])
+    return Heard(hear, hop=step, hops=1, threshold=threshold, files=[model, *beside])
 
 
 main(load)

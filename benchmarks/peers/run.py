@@ -30,6 +30,7 @@ from kwspot.commands.bench import FIGURES, cells, conditions, measured
 from kwspot.errors import KwspotError
 from kwspot.records import read_record
 from kwspot.scenes import SCENES
+from kwspot.verifier import verifier_path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -245,17 +246,18 @@ def _ours(model: Path, cache: Path) -> Competitor:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     # The report names the versions of the process that writes it.
     same = [f"{name}=={importlib.metadata.version(name)}" for name in ("numpy", "onnxruntime")]
-    wanted, folder = [*project["dependencies"], *same], "kwspot"
+    wanted, folder, name = [*project["dependencies"], *same], "kwspot", model.name
     if model.suffix == ".tflite":
-        # As light as it can be: LiteRT instead of ONNX Runtime.
+        # As light as it can be: LiteRT instead of ONNX Runtime, and so no verifier.
         wanted = [one for one in wanted if not one.startswith("onnxruntime")]
-        wanted, folder = [*wanted, "ai-edge-litert"], "kwspot-litert"
+        wanted, folder, name = [*wanted, "ai-edge-litert"], "kwspot-litert", f"{name} alone"
     python = environment(cache / folder, Installation(tuple(wanted)))
     code = hashlib.sha256(model.read_bytes())
-    for file in sorted((ROOT / "kwspot").glob("*.py")):  # what has changed is heard again
+    beside = [file for file in (verifier_path(model),) if file.is_file()]
+    for file in (*beside, *sorted((ROOT / "kwspot").glob("*.py"))):  # what has changed: heard again
         code.update(file.read_bytes())
     return Competitor(
-        f"kwspot {project['version']}, {model.name}",
+        f"kwspot {project['version']}, {name}",
         f"kwspot {code.hexdigest()}",
         (str(python), str(HERE / "ours.py")),
         {"PYTHONPATH": None, "KWSPOT_MODEL": str(model)},

@@ -17,7 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Listen to the bundled recording."""
-    # All that is said there is like the word, to «a Lexus»: what sensitivity "low" is for.
-    report(KeywordDetector("alexa", sensitivity="low"), AudioFile(RECORDING), as_json=False)
+    report(KeywordDetector("alexa"), AudioFile(RECORDING), as_json=False)
     print("Now with your microphone: kwspot listen --model alexa")
     return 0

@@ -7,6 +7,7 @@
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from kwspot.manifest import spoken
@@ -38,7 +39,7 @@ class Phrase:
 def read_phrase(text: str, say: str | None = None) -> Phrase:
     """Check what a user typed, and what voices should say in its stead; IPA stands in slashes.
 
-    Raises SpeechError for a text without a word.
+    Raises SpeechError for a text without a word, and for one in letters that voices do not read.
     """
     if not re.search(r"\w", text):
         raise SpeechError('the phrase is empty: give the words to listen for, as "hey jarvis"')
@@ -46,10 +47,16 @@ def read_phrase(text: str, say: str | None = None) -> Phrase:
         raise SpeechError(f"there is nothing to say in {say!r}: spell it as it sounds, or give IPA")
     if re.search(r"\d", text) and say is None:
         raise SpeechError(f"{text!r} has digits: write them as words")
+    said = (say or text).strip()
+    if phonemes_in(said) is None and not all(_latin(c) for c in said if c.isalpha()):
+        raise SpeechError(
+            f"{said!r} is not in Latin letters, and voices read no others: tell with --say how it "
+            "sounds, in such letters or as IPA between slashes"
+        )
     label = spoken(phonemes_in(text) or text)
     if len(label.split()) > LONG:
         raise SpeechError(f"{text!r} has more than {LONG} words: choose a few of them")
-    return Phrase(label, (say or text).strip())
+    return Phrase(label, said)
 
 
 def doubts(phrase: Phrase) -> list[str]:
@@ -83,6 +90,10 @@ def parts(phrase: Phrase) -> list[str]:
     texts = dict.fromkeys(" ".join(part) for part in found)
     whole = f" {' '.join(words)} "
     return [text for text in texts if whole not in f" {text} "]
+
+
+def _latin(letter: str) -> bool:
+    return unicodedata.name(letter, "").startswith("LATIN ")
 
 
 def _short(length: int, what: str) -> str:

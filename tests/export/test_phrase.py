@@ -16,6 +16,8 @@ def test_a_phrase_is_called_as_typed_and_said_as_asked() -> None:
     told = read_phrase("jarvis", "/ˈdʒɑːɹvɪs/")
     assert (told.label, told.said, told.spelled) == ("jarvis", "/ˈdʒɑːɹvɪs/", False)
     assert read_phrase("/ˈdʒɑːɹvɪs/").label == "ˈdʒɑːɹvɪs"
+    assert read_phrase("日本", "nippon").label == "日本"
+    assert read_phrase("olá café").said == "olá café"
 
 
 def test_ipa_stands_between_slashes_with_punctuation_after_it() -> None:
@@ -30,6 +32,8 @@ def test_ipa_stands_between_slashes_with_punctuation_after_it() -> None:
         (" ?! ", None, "is empty"),
         ("jarvis", "...", "nothing to say"),
         ("route 66", None, "digits: write them"),
+        ("日本", None, "'日本' is not in Latin letters"),
+        ("computer", "компьютер", "is not in Latin letters"),
         ("one two three four five six seven eight nine", None, "more than 8 words"),
     ],
 )

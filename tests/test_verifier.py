@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound import as_int16, words
-from tiny import INFO, write_model, write_verifier_net
+from tiny import INFO, redescribe, write_model, write_verifier_net
 
 from kwspot import CalibrationError, KeywordDetector, ModelError, Samples, load_model
 from kwspot.calibration import refit
@@ -32,7 +31,7 @@ from kwspot.verifier import (
     verifier_path,
     write_verifier,
 )
-from kwspot.verifier_net import NET_KEY, VerifierNet, installed_net, probe_samples
+from kwspot.verifier_net import VerifierNet, installed_net, probe_samples
 
 CLIP = words(6.0, seed=3)
 POINTS = {"low": OperatingPoint(0.8, 0.1), "medium": OperatingPoint(0.5, 0.5)}
@@ -238,14 +237,7 @@ def test_files_that_are_no_net_are_refused(
     text: str | dict[str, object] | None, reason: str, folder: Path
 ) -> None:
     path = folder / "quarters.onnx"
-    model = onnx.load(path)
-    values = json.loads(model.metadata_props[0].value)
-    del model.metadata_props[:]
-    if isinstance(text, dict):
-        text = json.dumps(values | text)
-    if text is not None:
-        onnx.helper.set_model_props(model, {NET_KEY: text})
-    onnx.save(model, path)
+    redescribe(path, text)
     with pytest.raises(ModelError, match=reason) as error:
         VerifierNet(path)
     assert "\n" not in str(error.value) and path.name in str(error.value)

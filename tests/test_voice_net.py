@@ -1,16 +1,14 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from tiny import TONES, VOICE, write_model, write_voice_net
+from tiny import TONES, VOICE, redescribe, write_model, write_voice_net
 
 from kwspot import ModelError, load_model
 from kwspot.cli import main
 from kwspot.loader import VOICE_NET, models_folder, shipped_models
-from kwspot.voice_net import VOICE_KEY, VoiceNet, installed_voice_net
+from kwspot.voice_net import VoiceNet, installed_voice_net
 from kwspot.voices import unit
 
 
@@ -53,14 +51,7 @@ def test_the_self_test_tells_whether_the_net_is_computed_rightly(path: Path) -> 
 def test_files_that_are_no_voice_net_are_refused(
     text: str | dict[str, object] | None, reason: str, path: Path
 ) -> None:
-    model = onnx.load(path)
-    values = json.loads(model.metadata_props[0].value)
-    del model.metadata_props[:]
-    if isinstance(text, dict):
-        text = json.dumps(values | text)
-    if text is not None:
-        onnx.helper.set_model_props(model, {VOICE_KEY: text})
-    onnx.save(model, path)
+    redescribe(path, text)
     with pytest.raises(ModelError, match=reason) as error:
         VoiceNet(path)
     assert "\n" not in str(error.value) and path.name in str(error.value)

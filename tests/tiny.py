@@ -3,6 +3,7 @@
 Its scores wander over speech and noise alike, so that a few seconds of any sound give detections.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,6 +202,18 @@ def write_verifier_net(path: Path, frames: int = 20, **changes: object) -> Path:
     helper.set_model_props(model, {NET_KEY: text})
     onnx.save(model, path)
     return path
+
+
+def redescribe(path: Path, text: str | dict[str, object] | None) -> None:
+    """Replace what a net's file says of itself: all of it, some of its fields, or leave nothing."""
+    model = onnx.load(path)
+    (said,) = model.metadata_props
+    key, values = said.key, json.loads(said.value)
+    del model.metadata_props[:]
+    if text is not None:
+        changed = json.dumps(values | text) if isinstance(text, dict) else text
+        helper.set_model_props(model, {key: changed})
+    onnx.save(model, path)
 
 
 def refused(path: Path) -> str:

@@ -23,6 +23,7 @@ import kwspot
 
 RECORDING = Path(kwspot.__file__).parent / "demo.flac"
 CHUNK_SECONDS = 0.064
+WAIT = 5.0  # seconds after the last audio, for a server on a busy machine
 MID_WORD = 5.3  # seconds; in the first «alexa»
 
 
@@ -42,7 +43,7 @@ class Client:
                 client._writer.write(garbage)
             else:
                 await client.write_event(AudioStop().event())
-            await asyncio.wait([reading], timeout=2)  # who was detected gets no not-detected
+            await asyncio.wait([reading], timeout=WAIT)  # who was detected gets no not-detected
             reading.cancel()
         return self.got
 

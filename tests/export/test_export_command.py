@@ -64,7 +64,9 @@ def test_an_int8_file_alarms_as_often_at_its_own_thresholds_as_float_at_its_own(
         alarms.append([int(np.sum(peaks >= points[name].threshold)) for name in points])
         thresholds.append(points)
     exact, int8 = np.array(alarms)
-    assert np.all(np.abs(exact - int8) <= 1)
+    # A threshold above all that eight bits say would never be reached: it is their highest score.
+    reached = [point.threshold < peaks.max() - 1e-4 for point in thresholds[1].values()]
+    assert any(reached) and np.all(np.abs(exact - int8)[reached] <= 1)
     assert thresholds[0] == run.info.keywords[0].operating_points != thresholds[1]
 
 

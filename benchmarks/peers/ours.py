@@ -13,9 +13,12 @@ sys.path.append(str(Path(__file__).parents[2]))
 import numpy as np
 from adapter import Heard, main
 
+import models  # the folder of this checkout, which installing puts below the package
 from kwspot import KeywordDetector
 from kwspot.loader import VERIFIER_NET, models_folder
 from kwspot.verifier import verifier_path
+
+sys.modules["kwspot.models"] = models
 
 
 def load(sweep: bool) -> Heard:

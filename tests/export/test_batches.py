@@ -260,6 +260,14 @@ def test_worsening_sets_the_level_and_keeps_the_length(finished: Run) -> None:
         assert low - 1 < level_db < high + 1  # dB; the hiss adds, and clipping takes away
 
 
+def test_hiss_stays_below_faint_sound(finished: Run) -> None:
+    faint = replace(PLAIN, level_db=(-58.0, -58.0), floor_db=(-30.0, -30.0))
+    acoustics = replace(finished.composer.acoustics, conditions=faint)
+    worse = acoustics.worsen(other_words(default_rng(0), 10), default_rng(0))
+    # Hiss 10 dB below adds 0.4 dB; that of -30 dBFS would add 28.
+    assert 20 * np.log10(np.sqrt(np.mean(worse**2))) == pytest.approx(-57.6, abs=0.2)
+
+
 def test_worsened_silence_is_a_faint_hiss_or_noise(finished: Run) -> None:
     composer = Composer(finished.corpus, finished.composer.pools, FrontEnd(), PLAIN)
     worse = composer.acoustics.worsen(silence(1.0), default_rng(0))

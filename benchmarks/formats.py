@@ -6,13 +6,16 @@ python benchmarks/formats.py --render          writes formats.md again
 ```
 
 Parity is of the posteriors over the stream of clean test keywords, against the float ONNX file.
-Recall and false alarms are those of `kwspot eval --no-verify` with the model's own threshold. Rows
-that are in formats.json with the hash of today's file are kept.
+Recall and false alarms are those of `kwspot eval`, as users get them, and of `--no-verify`, with
+the model's own thresholds. Rows that are in formats.json with the hash of today's file are kept; of
+«hey jarvis», test clips are in DIR/hey_jarvis.csv (see benchmarks/README.md).
 """
 
 import argparse
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +36,11 @@ from kwspot.modelfile import ModelInfo
 from kwspot.records import read_record
 from kwspot.selftest import judge
 from kwspot.streams import positive_stream
+from kwspot.verifier import verifier_digest
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "formats.json"
-MODELS = ("alexa", "computer", "jarvis")
+MODELS = ("alexa", "computer", "jarvis", "hey_jarvis")
 FORMATS = {  # in the order of the table: the first is what the others are held against
     "ONNX float": "{}.onnx",
     "ONNX int8": "{}-int8.onnx",
@@ -44,15 +48,20 @@ FORMATS = {  # in the order of the table: the first is what the others are held 
     "TFLite int8": "{}-int8.tflite",
 }
 CONDITIONS = ("clean", "babble:10")
+TABLES = {"With the verifier, as installed": True, "Without it": False}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One file. `largest` and `mean` are differences of posteriors from the float ONNX file's."""
+    """One file. `largest` and `mean` are differences of posteriors from the float ONNX file's.
+
+    `sha256` is that of the file, and `verifier` of the file that verified it, "" where none did.
+    """
 
     model: str
     format: str
     sha256: str
+    verifier: str
     runtime: str
     size: int
     largest: float
@@ -83,21 +92,16 @@ def main() -> None:
         parser.error("--data or --render is needed")
     known = _read(args.output)
     if not args.render:
-        clips = read_manifests([args.data / "manifest_real.csv"])
         for model in MODELS:
-            features = None
-            for name, pattern in FORMATS.items():
+            bench = _Bench(args.data, model)
+            for (name, pattern), verify in itertools.product(FORMATS.items(), (True, False)):
                 path = ROOT / "models" / pattern.format(model)
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                if any(row.sha256 == digest for row in known.rows):
+                key = (_sha256(path), verifier_digest(load_model(path)) if verify else "")
+                if any((row.sha256, row.verifier) == key for row in known.rows):
                     continue
-                if features is None:
-                    float_path = ROOT / "models" / FORMATS["ONNX float"].format(model)
-                    reference = load_model(float_path)
-                    features = _features(clips, reference.info)
-                    expected = _posteriors(reference, features)
-                row = _measure(path, model, name, clips, features, expected)
-                kept = [r for r in known.rows if (r.model, r.format) != (model, name)]
+                row = bench.measure(path, name, *key)
+                place = (row.model, row.format, bool(row.verifier))
+                kept = [r for r in known.rows if (r.model, r.format, bool(r.verifier)) != place]
                 known = Report(_where(), (*kept, row))
                 args.output.write_text(json.dumps(dataclasses.asdict(known), indent=1) + "\n")
     args.output.with_suffix(".md").write_text(_table(known), encoding="utf-8")
@@ -117,32 +121,47 @@ def _where() -> str:
     )
 
 
-def _measure(
-    path: Path,
-    model: str,
-    name: str,
-    clips: list[Clip],
-    features: list[FloatArray],
-    expected: FloatArray,
-) -> Row:
-    loaded = load_model(path)
-    difference = np.abs(_posteriors(loaded, features) - expected)
-    options = Options(conditions=tuple(parse_condition(text) for text in CONDITIONS), verify=False)
-    result = evaluate(loaded, clips, options)
-    return Row(
-        model=model,
-        format=name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        runtime=loaded.runtime,
-        size=path.stat().st_size,
-        largest=float(difference.max()),
-        mean=float(difference.mean()),
-        self_test=judge(loaded).difference,
-        clips=result.recalls[0].clips,
-        hits={recall.condition: recall.hits for recall in result.recalls},
-        false_alarms=len(result.false_alarms.events),
-        hours=result.false_alarms.hours,
-    )
+class _Bench:
+    """Measures the files of one model, all held against its float ONNX file."""
+
+    def __init__(self, data: Path, model: str) -> None:
+        names = ["manifest_real.csv", f"{model}.csv"]  # the second for words that nobody recorded
+        self._clips = read_manifests([data / name for name in names if (data / name).exists()])
+        self._model = model
+
+    def measure(self, path: Path, name: str, sha256: str, verifier: str) -> Row:
+        loaded = load_model(path)
+        features, expected = self._reference
+        difference = np.abs(_posteriors(loaded, features) - expected)
+        conditions = tuple(parse_condition(text) for text in CONDITIONS)
+        options = Options(conditions=conditions, verify=bool(verifier))
+        result = evaluate(loaded, self._clips, options)
+        return Row(
+            model=self._model,
+            format=name,
+            sha256=sha256,
+            verifier=verifier,
+            runtime=loaded.runtime,
+            size=path.stat().st_size,
+            largest=float(difference.max()),
+            mean=float(difference.mean()),
+            self_test=judge(loaded).difference,
+            clips=result.recalls[0].clips,
+            hits={recall.condition: recall.hits for recall in result.recalls},
+            false_alarms=len(result.false_alarms.events),
+            hours=result.false_alarms.hours,
+        )
+
+    @functools.cached_property
+    def _reference(self) -> tuple[list[FloatArray], FloatArray]:
+        """The steps of the clean keywords, and the float file's posteriors of them."""
+        reference = load_model(ROOT / "models" / FORMATS["ONNX float"].format(self._model))
+        features = _features(self._clips, reference.info)
+        return features, _posteriors(reference, features)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _features(clips: list[Clip], info: ModelInfo) -> list[FloatArray]:
@@ -168,25 +187,34 @@ def _posteriors(model: Model, features: list[FloatArray]) -> FloatArray:
 
 
 def _table(report: Report) -> str:
-    order = list(FORMATS)
-    lines = [
-        "| model | format | kB | posteriors differ by at most | on average "
-        "| recall clean, % | in 10 dB babble, % | false alarms an hour | run by |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for row in sorted(report.rows, key=lambda row: (row.model, order.index(row.format))):
-        recalls = " | ".join(f"{100 * row.hits[c] / row.clips:.1f}" for c in CONDITIONS)
-        lines.append(
-            f"| {row.model} | {row.format} | {row.size / 1000:.1f} | {row.largest:.2g} "
-            f"| {row.mean:.2g} | {recalls} "
-            f"| {row.false_alarms / row.hours:.2f} ({row.false_alarms} in {row.hours:.2f} h) "
-            f"| {row.runtime} |"
-        )
+    lines = []
+    for title, verified in TABLES.items():
+        rows = [row for row in report.rows if bool(row.verifier) == verified]
+        rows.sort(key=lambda row: (MODELS.index(row.model), list(FORMATS).index(row.format)))
+        lines += [
+            f"{title}:",
+            "",
+            "| model | format | kB | posteriors differ by at most | on average "
+            "| recall clean, % | in 10 dB babble, % | false alarms an hour | run by |",
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+            *(_line(row) for row in rows),
+            "",
+        ]
     clips = {row.model: row.clips for row in report.rows}
     counted = ", ".join(f"{count} of {model}" for model, count in sorted(clips.items()))
-    lines += ["", f"Recall of test clips: {counted}. {report.where}."]
-    lines += ["", "Made by `python benchmarks/formats.py --data DIR`."]
+    lines += [f"Recall of test clips: {counted}. {report.where}.", ""]
+    lines += ["Made by `python benchmarks/formats.py --data DIR`."]
     return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    recalls = " | ".join(f"{100 * row.hits[c] / row.clips:.1f}" for c in CONDITIONS)
+    return (
+        f"| {row.model} | {row.format} | {row.size / 1000:.1f} | {row.largest:.2g} "
+        f"| {row.mean:.2g} | {recalls} "
+        f"| {row.false_alarms / row.hours:.2f} ({row.false_alarms} in {row.hours:.2f} h) "
+        f"| {row.runtime} |"
+    )
 
 
 if __name__ == "__main__":

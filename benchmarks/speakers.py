@@ -33,13 +33,14 @@ from kwspot.enrolment import Enrolment
 from kwspot.errors import KwspotError, VoiceError
 from kwspot.features import FloatArray, LogMel
 from kwspot.intervals import wilson
+from kwspot.likeness import Likeness
 from kwspot.loader import load_model
 from kwspot.manifest import Clip, read_manifest, spoken
 from kwspot.material import read_clip
 from kwspot.model import Model, sha256_of
 from kwspot.records import read_record
 from kwspot.voice_net import VoiceEar, VoiceNet
-from kwspot.voices import mean_voice, unit, voice_point, voice_teller
+from kwspot.voices import likeness_of, mean_voice, unit, voice_point, voice_teller
 
 # The study's modules are commands, not a package: they find each other in their own folder.
 sys.path.append(str(Path(__file__).parent / "distillation"))
@@ -212,7 +213,7 @@ def read_enrolments(path: Path = ENROLMENTS) -> list[Voice]:
 def measure(models: Sequence[Model], clips: Sequence[Clip], limit: int = 0) -> Report:
     """Measure what tells voices apart at the detections of models; raise VoiceError for nothing."""
     by_name = {clip.name: clip for clip in clips if clip.role == "test"}
-    teller, threshold = voice_teller(models[0]), voice_point(models[0]).threshold
+    teller, bar = voice_teller(models[0]), _Bar.of(models[0])
     if len({sha256_of(voice_teller(model)) for model in models}) > 1:
         raise VoiceError("the voices of these models are told apart by different nets")
     at_end = cache(lambda name: clip_voice(teller, read_clip(by_name[name])))
@@ -222,19 +223,20 @@ def measure(models: Sequence[Model], clips: Sequence[Clip], limit: int = 0) -> R
         # People take turns in the list: a part of each kind is a fair one.
         same, different = ([t for t in trials if t.target is kind] for kind in (True, False))
         same, different = same[: limit or None], different[: limit or None]
-        cosines = [
-            np.array([at_end(t.a) @ at_end(t.b) for t in kind]) for kind in (same, different)
+        alike = [
+            np.array([bar.likeness(at_end(t.a), at_end(t.b)[None])[0] for t in kind])
+            for kind in (same, different)
         ]
-        found.append(Pairs(name, len(same), len(different), equal_error_rate(*cosines)))
+        found.append(Pairs(name, len(same), len(different), equal_error_rate(*alike)))
     enrolled = []
     listed = read_enrolments()
     for name in (ONE_WORD, ANY_WORDS):
         voices = [voice for voice in listed if voice.list == name][: limit or None]
-        enrolled.append(_at_end(name, voices, at_end, threshold))
+        enrolled.append(_at_end(name, voices, at_end, bar))
     for model, keyword in ((m, k.label) for m in models for k in m.info.keywords):
         voices = [v for v in listed if v.list == WAKE and v.name.endswith(f" {spoken(keyword)}")]
         if voices:
-            enrolled.append(_detected(model, keyword, voices[: limit or None], by_name, threshold))
+            enrolled.append(_detected(model, keyword, voices[: limit or None], by_name, bar))
     place = machine()
     where = f"{place.cpu}, {place.system}, kwspot {place.kwspot} at {place.commit}, {place.date}"
     return Report(
@@ -242,7 +244,7 @@ def measure(models: Sequence[Model], clips: Sequence[Clip], limit: int = 0) -> R
         tuple(model.path.name for model in models),
         teller.path.name,
         sha256_of(teller),
-        threshold,
+        bar.threshold,
         limit,
         tuple(found),
         tuple(enrolled),
@@ -267,17 +269,31 @@ def clip_voice(teller: Model | VoiceNet, samples: FloatArray) -> FloatArray:
     return unit(embedding[-1])
 
 
+@dataclass(frozen=True)
+class _Bar:
+    """What a voice must reach to count as a profile's."""
+
+    likeness: Likeness
+    threshold: float
+
+    @classmethod
+    def of(cls, model: Model) -> "_Bar":
+        return cls(likeness_of(model), voice_point(model).threshold)
+
+    def passes(self, voice: FloatArray, profile: FloatArray) -> bool:
+        return self.likeness(voice, profile[None])[0] >= self.threshold
+
+
 def _at_end(
-    name: str, voices: Sequence[Voice], embed: Callable[[str], FloatArray], threshold: float
+    name: str, voices: Sequence[Voice], embed: Callable[[str], FloatArray], bar: _Bar
 ) -> Enrolled:
     """Judge clips at their ends, all of which count as heard."""
     own, others = [], []
     for voice in voices:
         profile = mean_voice([embed(clip) for clip in voice.enrol])
-        own += [float(embed(clip) @ profile) for clip in voice.own]
-        others += [float(embed(clip) @ profile) for clip in voice.others]
-    rejected, accepted = np.less(own, threshold).sum(), np.greater_equal(others, threshold).sum()
-    sizes = len(own), len(own), int(rejected), len(others), len(others), int(accepted)
+        own += [bar.passes(embed(clip), profile) for clip in voice.own]
+        others += [bar.passes(embed(clip), profile) for clip in voice.others]
+    sizes = len(own), len(own), own.count(False), len(others), len(others), others.count(True)
     return Enrolled(name, len(voices), 0, *sizes)
 
 
@@ -286,7 +302,7 @@ def _detected(
     keyword: str,
     voices: Sequence[Voice],
     by_name: dict[str, Clip],
-    threshold: float,
+    bar: _Bar,
 ) -> Enrolled:
     """Enroll as `kwspot enroll` does, and judge other clips by the detections in them."""
     enrolment, detector = Enrolment(model, keyword), KeywordDetector(model)
@@ -305,17 +321,17 @@ def _detected(
     for voice in voices:
         shown = [enrolment.hear(name, read_clip(by_name[name])) for name in voice.enrol]
         try:
-            direction = np.array(enrolment.profile(shown)[0].direction)
+            direction = np.array(enrolment.profile(shown)[0].direction, np.float32)
         except VoiceError:
             failed += 1
             continue
         own, others = (
-            [float(e @ direction) for e in map(heard, names) if e is not None]
+            [bar.passes(e, direction) for e in map(heard, names) if e is not None]
             for names in (voice.own, voice.others)
         )
         counts += (
-            *(len(voice.own), len(own), np.less(own, threshold).sum()),
-            *(len(voice.others), len(others), np.greater_equal(others, threshold).sum()),
+            *(len(voice.own), len(own), own.count(False)),
+            *(len(voice.others), len(others), others.count(True)),
         )
     return Enrolled(f"{WAKE} {keyword}", len(voices) - failed, failed, *counts.tolist())
 
@@ -323,8 +339,8 @@ def _detected(
 def table(report: Report) -> str:
     """Render a report as Markdown."""
     lines = [
-        f"{report.net} (sha256 {report.sha256[:12]}), cosine from {report.threshold:.4f} on, at "
-        f"detections of {', '.join(report.models)}",
+        f"{report.net} (sha256 {report.sha256[:12]}), likeness from {report.threshold:.4f} on, "
+        f"at detections of {', '.join(report.models)}",
         "",
         "| same person? | pairs of one | pairs of two | equal error rate, % |",
         "| --- | ---: | ---: | ---: |",

@@ -57,7 +57,7 @@ class Detection:
 
     `end` is when the score reached the threshold; `start` is earlier by the keyword's typical
     length, an estimate. Where voices are asked for, `speaker` is the enrolled voice that it is, or
-    None, and `speaker_score` the cosine to it, or to the nearest.
+    None, and `speaker_score` the likeness to it, or to the nearest (`kwspot.likeness`).
     """
 
     keyword: str

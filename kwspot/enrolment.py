@@ -14,9 +14,10 @@ from kwspot.detector import KeywordDetector
 from kwspot.endpoints import speech_span
 from kwspot.errors import VoiceError
 from kwspot.features import FloatArray
+from kwspot.likeness import Likeness
 from kwspot.model import Model
 from kwspot.recorder import CLIPPED_LEVEL, CLIPPED_SAMPLES, QUIETEST_DB
-from kwspot.voices import Profile, make_profile, mean_voice, unit, voice_point
+from kwspot.voices import Profile, likeness_of, make_profile, mean_voice, unit, voice_point
 
 LEAST_CLIPS = 3  # of fewer, nobody can tell which one is odd
 
@@ -38,7 +39,7 @@ class Enrolment:
 
     def __init__(self, model: Model, keyword: str) -> None:
         self._model, self._keyword = model, keyword
-        self._threshold = voice_point(model).threshold
+        self._threshold, self._likeness = voice_point(model).threshold, likeness_of(model)
         self._detector = KeywordDetector(model, vad="off")
         self._detector.recognise(self._note)
         self._noted: list[FloatArray] = []
@@ -75,12 +76,12 @@ class Enrolment:
             vectors = [vector for u in judged if (vector := u.embedding) is not None]
             if len(used) < LEAST_CLIPS:
                 raise VoiceError(_too_few(judged, len(used)))
-            cosines = likenesses(vectors)
-            worst = int(np.argmin(cosines))
-            if cosines[worst] >= self._threshold:
+            alike = likenesses(vectors, self._likeness)
+            worst = int(np.argmin(alike))
+            if alike[worst] >= self._threshold:
                 return make_profile(self._model, vectors), judged
             fault = (
-                f"not like the others: {cosines[worst]:.2f}, a voice is from {self._threshold:.2f}"
+                f"not like the others: {alike[worst]:.2f}, a voice is from {self._threshold:.2f}"
             )
             judged[used[worst]] = replace(judged[used[worst]], embedding=None, fault=fault)
 
@@ -89,12 +90,13 @@ class Enrolment:
         return None, None
 
 
-def likenesses(embeddings: Sequence[FloatArray]) -> list[float]:
-    """Return the cosine of each embedding (E,) to the profile that the others would make."""
-    return [
-        float(unit(own) @ mean_voice([*embeddings[:number], *embeddings[number + 1 :]]))
-        for number, own in enumerate(embeddings)
-    ]
+def likenesses(embeddings: Sequence[FloatArray], likeness: Likeness) -> list[float]:
+    """Return the likeness of each embedding (E,) to the profile that the others would make."""
+    alike: list[float] = []
+    for number, own in enumerate(embeddings):
+        others = mean_voice([*embeddings[:number], *embeddings[number + 1 :]])
+        alike += likeness(unit(own), others[None])
+    return alike
 
 
 def _too_few(judged: Sequence[Utterance], left: int) -> str:

@@ -84,7 +84,7 @@ class SelfTest:
 
 @dataclass(frozen=True)
 class VoicePoint:
-    """The cosine from which on a speaker embedding counts as an enrolled voice's.
+    """The likeness from which on a speaker embedding counts as an enrolled voice's.
 
     `false_accepts` and `false_rejects` are the shares of other people's words accepted, and of the
     own rejected, that were measured at it on `speakers` validation speakers.

@@ -17,6 +17,7 @@ import numpy as np
 from kwspot.ear import Ear
 from kwspot.errors import ModelError, VoiceError
 from kwspot.features import FloatArray, FrontEnd, LogMel
+from kwspot.likeness import Likeness, unpack
 from kwspot.loader import VOICE_NET, models_folder
 from kwspot.model import onnxruntime_version
 from kwspot.modelfile import Provenance, VoicePoint
@@ -30,9 +31,10 @@ VOICE_KEY = "kwspot-voice"  # of the metadata in its file
 class VoiceInfo:
     """All that the file of a voice net says of itself.
 
-    It maps features (frames, F) to an embedding (embedding,); from a cosine of `voice.threshold` to
-    a profile on it is that voice. `self_test` is its answer to `selftest.probe`, of length 1, to
-    which what a machine computes must have a cosine of 1 - `tolerance`.
+    It maps features (frames, F) to an embedding (embedding,); from a likeness of `voice.threshold`
+    to a profile on it is that voice. `strangers` are voices to compare with, packed as
+    `kwspot.likeness` says. `self_test` is its answer to `selftest.probe`, of length 1, to which
+    what a machine computes must have a cosine of 1 - `tolerance`.
     """
 
     format: int
@@ -42,6 +44,7 @@ class VoiceInfo:
     voice: VoicePoint
     provenance: Provenance
     front_end: FrontEnd = field(default_factory=FrontEnd)
+    strangers: str = ""
     self_test: tuple[float, ...] = ()
     tolerance: float = 0.01  # kernels round sums in the last of eight bits differently
 
@@ -66,6 +69,7 @@ class VoiceNet:
         )
         if not -1 < info.voice.threshold <= 1:
             raise ModelError(f"{path}: its metadata says threshold {info.voice.threshold:g}")
+        self.likeness = Likeness(unpack(info.strangers, info.embedding, str(path)))
 
     def __call__(self, features: FloatArray) -> FloatArray:
         """Tell a voice: features (frames, F) -> embedding (E,)."""

@@ -1,7 +1,7 @@
 """Enrolled voices: small files without audio, and who of them spoke a detection.
 
 ```
-detection -> speaker embedding (E,) -> cosine to each profile -> the nearest above its threshold
+detection -> speaker embedding (E,) -> likeness to each profile -> the most above its threshold
 ```
 
 The embedding is that of the installed voice net (`kwspot.voice_net`), which runs at a detection, or
@@ -29,6 +29,7 @@ import numpy as np
 
 from kwspot.errors import VoiceError
 from kwspot.features import FloatArray
+from kwspot.likeness import Likeness
 from kwspot.model import Model, sha256_of
 from kwspot.modelfile import VoicePoint
 from kwspot.records import read_record
@@ -43,8 +44,8 @@ LONGEST_NAME = 40  # letters, four bytes each at most: file names may have 255 b
 class Profile:
     """A voice as one file of a net hears it: the mean direction of its embeddings, of length 1.
 
-    A detection is this voice's where the cosine of its embedding to `direction` (E,) is `threshold`
-    or more. `clips` made it, by kwspot `version`.
+    A detection is this voice's where the likeness of its embedding to `direction` (E,)
+    (`kwspot.likeness`) is `threshold` or more. `clips` made it, by kwspot `version`.
     """
 
     format: int
@@ -57,9 +58,12 @@ class Profile:
 
 
 class Voices:
-    """Tells the voices of profiles apart, by model and name."""
+    """Tells the voices of profiles apart, by model, each with its likeness, and name."""
 
-    def __init__(self, profiles: Sequence[dict[str, Profile]]) -> None:
+    def __init__(
+        self, profiles: Sequence[dict[str, Profile]], likenesses: Sequence[Likeness]
+    ) -> None:
+        self._likenesses = likenesses
         self._names = [list(known) for known in profiles]
         self._thresholds = [[p.threshold for p in known.values()] for known in profiles]
         self._directions = [np.array([p.direction for p in known.values()]) for known in profiles]
@@ -67,18 +71,17 @@ class Voices:
     def __call__(self, model: int, embedding: FloatArray) -> tuple[str | None, float | None]:
         """Take the embedding (E,) of a detection by a model, by its number.
 
-        Returns whose voice it is, None for none of them, and the cosine to that voice or to the
+        Returns whose voice it is, None for none of them, and the likeness to that voice or to the
         nearest; None where no voice is known to the model.
         """
         names = self._names[model]
         if not names:
             return None, None
-        # Not by a matrix product: whose last bit may depend on where the numbers lie.
-        cosines = (self._directions[model] * unit(embedding)).sum(axis=1).tolist()
-        voices = sorted(zip(cosines, names, self._thresholds[model], strict=True), reverse=True)
-        for cosine, name, threshold in voices:
-            if cosine >= threshold:
-                return name, cosine
+        alike = self._likenesses[model](unit(embedding), self._directions[model])
+        voices = sorted(zip(alike, names, self._thresholds[model], strict=True), reverse=True)
+        for score, name, threshold in voices:
+            if score >= threshold:
+                return name, score
         return None, voices[0][0]
 
 
@@ -127,7 +130,7 @@ def open_voices(
                 f"{model.path} knows no voice of {', '.join(only)}, so that it would never be "
                 "heard: enroll one with it, or leave it out"
             )
-    return Voices(known)
+    return Voices(known, [likeness_of(model) for model in models])
 
 
 def voice_teller(model: Model) -> Model | VoiceNet:
@@ -148,6 +151,12 @@ def voice_point(model: Model) -> VoicePoint:
     point = voice_teller(model).info.voice
     assert point is not None
     return point
+
+
+def likeness_of(model: Model) -> Likeness:
+    """Return how voices at a model's detections are compared."""
+    teller = voice_teller(model)
+    return teller.likeness if isinstance(teller, VoiceNet) else Likeness()
 
 
 def make_profile(model: Model, embeddings: Sequence[FloatArray]) -> Profile:

@@ -12,6 +12,7 @@ from kwspot import KeywordDetector, VoiceError, load_model
 from kwspot.cli import main
 from kwspot.enrolment import Enrolment, Utterance, likenesses
 from kwspot.features import SAMPLE_RATE, FloatArray
+from kwspot.likeness import Likeness
 from kwspot.model import Model
 from kwspot.voices import read_profile, sha256_of, unit
 
@@ -113,7 +114,7 @@ def test_fewer_than_three_that_agree_are_refused(bright: tuple[int, ...], model:
 
 def test_the_likeness_of_a_clip_is_to_the_others_alone() -> None:
     one, other = np.array([1.0, 0.0], np.float32), np.array([0.0, 2.0], np.float32)
-    assert likenesses([one, one, other]) == pytest.approx([0.5**0.5, 0.5**0.5, 0.0])
+    assert likenesses([one, one, other], Likeness()) == pytest.approx([0.5**0.5, 0.5**0.5, 0.0])
     assert Utterance("clip", one).fault is None
 
 

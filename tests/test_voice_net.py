@@ -45,6 +45,7 @@ def test_the_self_test_tells_whether_the_net_is_computed_rightly(path: Path) -> 
         ({"frames": 99}, "its metadata says"),
         ({"embedding": 3}, "its metadata says"),
         ({"colour": "red"}, "unknown setting 'colour'"),
+        ({"strangers": "@"}, "its strangers are not base64"),
         ({"voice": {**VOICE.__dict__, "threshold": 1.5}}, "its metadata says"),
     ],
 )

@@ -15,6 +15,7 @@ from tiny import TONES, VOICE, WIDE, refused, write_model, write_voice_net
 from kwspot import Detection, KeywordDetector, ModelError, VoiceError, load_model
 from kwspot.enrolment import Enrolment
 from kwspot.features import FloatArray, FrontEnd, LogMel
+from kwspot.likeness import pack
 from kwspot.loader import Model
 from kwspot.modelfile import ModelInfo, dump_info, parse_info
 from kwspot.voice_net import VoiceEar, VoiceNet, installed_voice_net
@@ -215,6 +216,26 @@ def test_a_profile_of_the_installed_net_holds_for_all_models_that_it_serves(
         STREAM
     )
     assert {("loud", "ana"), ("tiny", "ana")} <= {(hit.keyword, hit.speaker) for hit in hits}
+
+
+def test_voices_are_compared_with_the_strangers_of_the_installed_net(
+    deaf: Model, net: VoiceNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(strangers: str) -> Detection:
+        net = VoiceNet(write_voice_net(tmp_path / "tones.onnx", strangers=strangers))
+        monkeypatch.setattr("kwspot.voices.installed_voice_net", lambda: net)
+        write_profile(replace(profile, sha256=sha256_of(net)), "ana", tmp_path / "people")
+        return KeywordDetector(deaf, profiles=tmp_path / "people").process(STREAM)[0]
+
+    profile = profile_of(deaf, bright=False)
+    nobody = told("")
+    assert nobody.speaker == "ana"
+    # All strangers have Ana's voice: hers says nothing any more.
+    double = told(pack(np.array([profile.direction] * 3, np.float32)))
+    assert double.speaker is None
+    assert double.speaker_score == pytest.approx(
+        nobody.speaker_score - (nobody.speaker_score + 1) / 2, abs=0.02
+    )
 
 
 @pytest.mark.parametrize("vad", ["off", "webrtc"])

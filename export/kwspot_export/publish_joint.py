@@ -12,7 +12,7 @@ import torch
 from kwspot.calibration import BLOCK
 from kwspot.endpoints import speech_span
 from kwspot.features import SAMPLE_RATE, FloatArray
-from kwspot.manifest import read_data, spoken
+from kwspot.manifest import read_data
 from kwspot.modelfile import FORMAT, Keyword, ModelInfo, Provenance, VoicePoint
 from kwspot_export.corpus import Corpus
 from kwspot_export.examples import BACKGROUND
@@ -32,7 +32,7 @@ from kwspot_export.validation import (
     smoothed,
     string_together,
 )
-from kwspot_export.voice_threshold import fit_voices
+from kwspot_export.voice_threshold import Said, fit_voices
 
 RELEASE_SECONDS = 1.0  # after a word's end in which it still counts as heard
 VOICE_SECONDS = 0.2  # after a word's end, when its voice is judged: about when it is detected
@@ -137,8 +137,7 @@ def calibrate_voices(job: Finetuning) -> VoicePoint | None:
         features = features_of(stream, recipe.front_end)
         outputs = in_pieces(lambda x: net.outputs(x)[1][0], features, net.receptive_field)
         embeddings.append(outputs[-1])
-    texts = [spoken(clip.text) for clip in clips]
-    return fit_voices(np.stack(embeddings), [clip.speaker for clip in clips], texts)
+    return fit_voices(np.stack(embeddings), Said.of(clips))
 
 
 def _posteriors(job: Finetuning) -> Posteriors:

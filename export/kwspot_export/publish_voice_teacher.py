@@ -31,13 +31,13 @@ from kwspot_export.distill import Report
 from kwspot_export.distill_recipe import VoiceRecipe
 from kwspot_export.parity import ParityError, draft
 from kwspot_export.publish import versions
-from kwspot_export.publish_voices import LEAST_COSINE, describe, fit_threshold
+from kwspot_export.publish_voices import LEAST_COSINE, describe, fitted
 from kwspot_export.quantise import shorten_names
 from kwspot_export.rounding import round_weights
 from kwspot_export.segments import WINDOW
 from kwspot_export.voice_teacher import BANDS, VoiceTeacher
 from kwspot_export.voice_teacher import FRONT_END as TAUGHT
-from kwspot_export.voice_threshold import ENROLLED
+from kwspot_export.voice_threshold import ENROLLED, STRANGERS
 
 # What is below faint noise is silence, as to models of keywords. As Kaldi has it, digital silence
 # around short words made all voices alike: an equal error rate of 4.0 % instead of 0.8 on words of
@@ -52,9 +52,9 @@ def publish_voice_teacher(
 ) -> VoiceInfo:
     """Write a teacher to `path`, and its card beside it (.md).
 
-    The threshold is fitted on all people of roles train and validation whom the recipe knows, five
-    clips of a word at most: the teacher has heard none of them. Raises ParityError, and leaves
-    nothing, where the file does not say what the teacher does.
+    Strangers and the threshold are from all people of roles train and validation whom the recipe
+    knows, five clips of a word at most: the teacher has heard none of them. Raises ParityError, and
+    leaves nothing, where the file does not say what the teacher does.
     """
     VoiceTeacher(teacher)  # which refuses what is none
     known, said = [], Counter[tuple[str, str]]()
@@ -90,7 +90,7 @@ def publish_voice_teacher(
                 f"{len(cosines)} windows has a cosine of {min(cosines):.4f} to the teacher's "
                 f"(at least {LEAST_COSINE})"
             )
-        info = replace(info, voice=fit_threshold(corpus, rounded, report))
+        info = fitted(info, corpus, rounded, report)
         answer = tuple(float(f"{value:.6g}") for value in rounded.answer())
         describe(model, replace(info, self_test=answer), file)
     path.with_suffix(".md").write_text(_card(recipe, info, known, min(cosines)), encoding="utf-8")
@@ -146,12 +146,14 @@ as it is but for its weights, of which most have eight bits: embeddings have a c
 more to the teacher's. Made by
 `kwspot distill-voices --undistilled --recipe export/recipes/{recipe.name}.toml`.
 
-From a cosine of {point.threshold:.4f} to the mean of five clips on it is that voice: \
+From a likeness of {point.threshold:.4f} to the mean of five clips on it is that voice: \
 {point.false_accepts:.1%} of the same
 words by others are accepted, and {point.false_rejects:.1%} of the own rejected, by \
 {point.speakers} people of roles `train`
 and `validation`, whom the net was not trained on
-({sources}).
+({sources}),
+the shares of each source counting alike. Likeness is the cosine less what both have in common with
+the nearest of {STRANGERS} strangers, drawn from the same people; nobody was compared with himself.
 
 No clip of role `test` was used to choose the threshold.
 """

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kwspot.endpoints import speech_span
 from kwspot.features import SAMPLE_RATE, FloatArray
-from kwspot.manifest import spoken
+from kwspot.likeness import pack
 from kwspot.modelfile import Provenance, VoicePoint
 from kwspot.net_file import FORMAT, dump_net
 from kwspot.voice_net import VOICE_KEY, VoiceEar, VoiceInfo, VoiceNet
@@ -30,9 +30,10 @@ from kwspot_export.quantise import quiet, shorten_names
 from kwspot_export.segments import WINDOW
 from kwspot_export.voice_distill import VoiceDistillation
 from kwspot_export.voice_student import VoiceStudentNet
-from kwspot_export.voice_threshold import fit_voices
+from kwspot_export.voice_threshold import Said, draw_strangers, fit_voices
 
 WINDOWS = 400  # of training sound, to take ranges from and to prove the file on
+STRANGERS_SEED = 1
 LEAST_COSINE = 0.99  # of eight bits to float: what an accepted voice has to a profile is far less
 
 
@@ -73,7 +74,7 @@ def publish_voices(job: VoiceDistillation, path: Path) -> VoiceInfo:
     with draft(path) as file:
         least = export_voices(net, info, file, windows, path)
         corpus = Corpus.open(job.validation, job.cache)
-        info = replace(info, voice=fit_threshold(corpus, VoiceNet(file), job.report))
+        info = fitted(info, corpus, VoiceNet(file), job.report)
         answer = tuple(float(f"{value:.6g}") for value in VoiceNet(file).answer())
         describe(onnx.load(file), replace(info, self_test=answer), file)
     path.with_suffix(".md").write_text(_card(job, info, least), encoding="utf-8")
@@ -127,8 +128,8 @@ def export_voices(
     return min(cosines)
 
 
-def fit_threshold(corpus: Corpus, net: VoiceNet, report: Report) -> VoicePoint:
-    """Fit the threshold on clips of people whom the net never heard.
+def fitted(info: VoiceInfo, corpus: Corpus, net: VoiceNet, report: Report) -> VoiceInfo:
+    """Draw strangers and fit the threshold on clips of people whom the net never heard.
 
     Each clip is heard as when its word is detected, 0.2 s after its end.
     """
@@ -140,12 +141,12 @@ def fit_threshold(corpus: Corpus, net: VoiceNet, report: Report) -> VoicePoint:
         ear.hear(np.pad(samples[:end], (0, max(0, end - len(samples)))))
         embeddings.append(unit(ear.embedding(later=0)))
         report("voices", number + 1, len(corpus))
-    speakers = [clip.speaker for clip in corpus.clips]
-    texts = [spoken(clip.text) for clip in corpus.clips]
-    point = fit_voices(np.stack(embeddings), speakers, texts)
+    voices, said = np.stack(embeddings), Said.of(corpus.clips)
+    strangers = draw_strangers(voices, said, STRANGERS_SEED)
+    point = fit_voices(voices, said, strangers)
     if point is None:
         raise TrainingError("too few people say a word several times: no threshold can be fitted")
-    return point
+    return replace(info, voice=point, strangers=pack(strangers.embeddings))
 
 
 def _graph(net: VoiceStudentNet, example: FloatArray) -> onnx.ModelProto:
@@ -194,7 +195,7 @@ Distilled from {recipe.teacher}
 by `kwspot distill-voices --recipe export/recipes/{recipe.name}.toml`: {recipe.pace.steps} steps \
 of {recipe.pace.batch} segments, seed {recipe.seed}, torch {torch.__version__}.
 
-From a cosine of {point.threshold:.4f} to the mean of five clips on it is that voice: \
+From a likeness of {point.threshold:.4f} to the mean of five clips on it is that voice: \
 {point.false_accepts:.1%} of the same
 words by others are accepted, and {point.false_rejects:.1%} of the own rejected \
 ({point.speakers} people who were not trained on).

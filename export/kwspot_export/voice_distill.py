@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from kwspot.manifest import Clip, read_data, spoken
+from kwspot.manifest import Clip, read_data
 from kwspot_export import processes
 from kwspot_export.bank import Bank
 from kwspot_export.distill import Report, heard_clips, no_report, open_bank, open_corpus
@@ -30,7 +30,7 @@ from kwspot_export.voice_segments import draw_voice_segments
 from kwspot_export.voice_student import VoiceStudentNet
 from kwspot_export.voice_targets import targets, teach
 from kwspot_export.voice_teacher import VoiceTeacher
-from kwspot_export.voice_threshold import LEAST_SPEAKERS, repeated
+from kwspot_export.voice_threshold import LEAST_SPEAKERS, Said, repeated
 
 
 class VoiceDistillation:
@@ -61,7 +61,7 @@ class VoiceDistillation:
             and (clip.speaker in self.held_out or (clip.role == "validation" and clip.speaker))
         ]
         speakers = [clip.speaker for clip in self.validation]
-        said = repeated(speakers, [spoken(clip.text) for clip in self.validation])
+        said = repeated(Said.of(self.validation))
         if len({speaker for speaker, _ in said}) < LEAST_SPEAKERS:
             raise TrainingError(
                 f"{recipe.name}: fewer than {LEAST_SPEAKERS} of the people who are held out say a "

@@ -20,6 +20,10 @@ from kwspot.recorder import CLIPPED_LEVEL, CLIPPED_SAMPLES, QUIETEST_DB
 from kwspot.voices import Profile, likeness_of, make_profile, mean_voice, unit, voice_point
 
 LEAST_CLIPS = 3  # of fewer, nobody can tell which one is odd
+# Below the threshold, a clip's likeness to the others from which on it is left out: without the
+# unusual ones among one's own clips a profile is too narrow. On 26 voices that say wake words in
+# roles train and validation, 3.8 % of the own clips were rejected so, and 7.7 without.
+SPARED = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Enrolment:
 
     def __init__(self, model: Model, keyword: str) -> None:
         self._model, self._keyword = model, keyword
-        self._threshold, self._likeness = voice_point(model).threshold, likeness_of(model)
+        self._least = voice_point(model).threshold - SPARED
+        self._likeness = likeness_of(model)
         self._detector = KeywordDetector(model, vad="off")
         self._detector.recognise(self._note)
         self._noted: list[FloatArray] = []
@@ -67,8 +72,8 @@ class Enrolment:
     def profile(self, utterances: Sequence[Utterance]) -> tuple[Profile, list[Utterance]]:
         """Return the profile of what agrees, and the utterances again, with faults where not.
 
-        The one that is least like the others is left out while a profile of these would not accept
-        it. Raises VoiceError where fewer than three are left.
+        The one that is least like the others is left out while it is not nearly what a profile of
+        these would accept. Raises VoiceError where fewer than three are left.
         """
         judged = list(utterances)
         while True:
@@ -78,11 +83,9 @@ class Enrolment:
                 raise VoiceError(_too_few(judged, len(used)))
             alike = likenesses(vectors, self._likeness)
             worst = int(np.argmin(alike))
-            if alike[worst] >= self._threshold:
+            if alike[worst] >= self._least:
                 return make_profile(self._model, vectors), judged
-            fault = (
-                f"not like the others: {alike[worst]:.2f}, a voice is from {self._threshold:.2f}"
-            )
+            fault = f"not like the others: {alike[worst]:.2f} is less than {self._least:.2f}"
             judged[used[worst]] = replace(judged[used[worst]], embedding=None, fault=fault)
 
     def _note(self, model: int, embedding: FloatArray) -> tuple[None, None]:

@@ -32,13 +32,42 @@ def test_peaks_that_are_all_alike_have_themselves_as_threshold() -> None:
     assert threshold_at(0.5, np.zeros(1800)) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("per_hour", "least", "most"), [(0.1, 0.3, 4.0), (0.5, 0.5, 2.0), (2.0, 0.6, 1.5)]
+)
+def test_a_threshold_gives_what_it_should_on_the_median_and_nearly_so_mostly(
+    per_hour: float, least: float, most: float
+) -> None:
+    hours, given = 1.9, []
+    for seed in range(400):
+        threshold = threshold_at(per_hour, place(seed, hours))
+        # Of peaks that are drawn so, this share lies above a score.
+        share = (1 / threshold - 1) * np.exp(-4)
+        given.append(share * 3600 / BLOCK / per_hour)
+    assert np.median(given) == pytest.approx(1, abs=0.15)
+    assert least < np.quantile(given, 0.25) and np.quantile(given, 0.75) < most
+
+
+def test_the_very_highest_peak_moves_a_threshold_little() -> None:
+    peaks = np.sort(even_place(hours=2, shift=0))
+    alone = np.log(1 / threshold_at(0.5, peaks) - 1)
+    peaks[-1] = 1 / (1 + (1 / peaks[-1] - 1) * np.exp(-3))
+    assert 0 < alone - np.log(1 / threshold_at(0.5, peaks) - 1) < 1.0
+
+
+def test_a_rate_that_many_peaks_tell_is_counted() -> None:
+    peaks = place(0, hours=2)
+    threshold = threshold_at(30.0, peaks)
+    assert np.sum(peaks >= threshold) == 60
+
+
 def test_a_long_background_decides_alone() -> None:
     peaks = place(0, hours=12)
     for name, found in refit(OWN, peaks).items():
         assert found.share == 1
         if not found.refuted:
-            line = threshold_at(OWN[name].false_alarms_per_hour, peaks)
-            assert line <= found.threshold < line + 1.1e-4  # rounded up
+            tail = threshold_at(OWN[name].false_alarms_per_hour, peaks)
+            assert tail <= found.threshold < tail + 1.1e-4  # rounded up
 
 
 def test_thresholds_of_a_long_background_keep_their_rate_in_the_same_place() -> None:
@@ -54,8 +83,8 @@ def test_a_short_background_moves_a_threshold_by_its_share() -> None:
     found = refit(OWN, peaks)
     assert [found[name].share for name in OWN] == pytest.approx([0.025, 0.125, 0.5])
     for name, point in OWN.items():
-        line = threshold_at(point.false_alarms_per_hour, peaks)
-        assert line < found[name].threshold < point.threshold
+        tail = threshold_at(point.false_alarms_per_hour, peaks)
+        assert tail < found[name].threshold < point.threshold
         assert not found[name].refuted
     assert found["low"].threshold > 0.93, "ten hours would be needed to say more"
 

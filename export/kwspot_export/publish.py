@@ -157,8 +157,8 @@ folded into the last layer (logit times {platt.slope:.3f} plus {platt.offset:.3f
 
 ## Thresholds
 
-Chosen on {score.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded, by a
-line through the {HIGHEST_PEAKS} highest peaks; 0.1 and 0.5 an hour lie beyond what so few hours can
+Chosen on {score.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded, by the
+tail of the {HIGHEST_PEAKS} highest peaks; 0.1 and 0.5 an hour lie beyond what so few hours can
 count. Recall is that of {len(score.hits)} validation trials of few voices, mostly in babble at 10
 and 5 dB, and no promise for other voices.
 

@@ -1,4 +1,4 @@
-"""The threshold for voices: what few words of other people pass, measured on validation speakers.
+"""The threshold for voices: few words of other people pass, and few of the own do not.
 
 ```
 clips that several people say -> embeddings -> own words against profiles of four or five others
@@ -9,6 +9,9 @@ A voice is enrolled and recognised by one word, so that profile, own word and th
 are all of one text: other words would make strangers seem stranger than they are. Clips of one
 source, recorded alike, are a kind, and all kinds count alike: thousands of one-second clips of one
 session would say little of a wake word from many rooms.
+
+The threshold is where as many of the own words are rejected as of other people's accepted, which
+leaves room on both sides where rooms are other ones; or higher, where that would be more than 5 %.
 """
 
 import math
@@ -28,7 +31,7 @@ from kwspot.voices import mean_voice
 ENROLLED = 5  # clips that `kwspot enroll` asks for
 LEAST_CLIPS = 4  # by one person, of one word: three to enroll and one to recognise
 LEAST_SPEAKERS = 5  # with so many clips, below which a share of other people says little
-ACCEPTED = 0.05  # of other people's words: one in twenty
+ACCEPTED = 0.05  # of other people's words, at most: one in twenty
 STRANGERS = 400  # voices that others are compared with
 
 
@@ -88,7 +91,7 @@ def repeated(said: Said) -> dict[tuple[str, str], list[int]]:
 def fit_voices(
     embeddings: FloatArray, said: Said, strangers: Strangers | None = None
 ) -> VoicePoint | None:
-    """Choose the threshold that accepts 5 % of other people's words, from clips (N, E).
+    """Choose the threshold on clips (N, E): that of equal errors, or that which accepts 5 %.
 
     No voice is compared with itself among the `strangers`. Returns None where fewer than five
     people say a word four times.
@@ -126,7 +129,7 @@ def fit_voices(
     others = {kind: scores for kind, scores in others.items() if scores}
     if not others:
         return None
-    threshold = _threshold(list(others.values()))
+    threshold = _threshold(owned, others)
     return VoicePoint(
         threshold,
         round(_mean_share(others, lambda scores: scores >= threshold), 4),
@@ -143,14 +146,21 @@ def _together(said: Said) -> dict[tuple[str, str], list[int]]:
     return groups
 
 
-def _threshold(others: Sequence[Sequence[float]]) -> float:
-    """Return what a share of ACCEPTED reach, of the scores of each kind, all kinds alike."""
-    scores = np.concatenate(others)
-    shares = np.concatenate([np.full(len(kind), 1 / len(kind)) for kind in others]) / len(others)
-    order = np.argsort(-scores, kind="stable")
-    first = int(np.searchsorted(np.cumsum(shares[order]), ACCEPTED, side="right"))
-    # Rounded up, and so above the first that is too many.
-    return min(1.0, math.floor(float(scores[order[first]]) * 1e4 + 1) / 1e4)
+def _threshold(owned: dict[str, list[float]], others: dict[str, list[float]]) -> float:
+    """Return the lowest threshold at which others' share is small enough, all kinds alike."""
+    tried = np.unique(np.concatenate(list(others.values())))
+    rejected, below = _shares_below(owned, tried), _shares_below(others, tried)
+    enough = (1 - below <= ACCEPTED) & (1 - below <= rejected)
+    highest_too_many = tried[~enough].max()
+    # Rounded up, and so above the highest that is too many.
+    return min(1.0, math.floor(float(highest_too_many) * 1e4 + 1) / 1e4)
+
+
+def _shares_below(kinds: dict[str, list[float]], tried: FloatArray) -> FloatArray:
+    """Return the share of the scores below each of those tried, (N,), the mean of all kinds'."""
+    shares = [np.searchsorted(np.sort(scores), tried) / len(scores) for scores in kinds.values()]
+    mean: FloatArray = np.mean(shares, axis=0)
+    return mean
 
 
 def _mean_share(kinds: dict[str, list[float]], count: Callable[[FloatArray], FloatArray]) -> float:

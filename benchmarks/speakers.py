@@ -353,7 +353,7 @@ def table(report: Report) -> str:
         "| owner's clips heard and accepted, % | heard, % |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for row in report.enrolled:
+    for row in (*report.enrolled, *_together(report.enrolled)):
         heard_own = _share(row.own_heard, row.own)
         both = _share(row.own_heard - row.rejected, row.own)
         lines.append(
@@ -372,6 +372,14 @@ def table(report: Report) -> str:
         "Made by `python benchmarks/speakers.py`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _together(rows: Sequence[Enrolled]) -> list[Enrolled]:
+    """Sum up the wake words, where there are several."""
+    wake = [dataclasses.astuple(row)[1:] for row in rows if row.list.startswith(WAKE)]
+    if len(wake) < 2:
+        return []
+    return [Enrolled(f"{WAKE}s together", *map(sum, zip(*wake, strict=True)))]
 
 
 def _share(part: int, whole: int) -> str:

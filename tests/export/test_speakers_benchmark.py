@@ -1,6 +1,7 @@
 """`benchmarks/speakers.py` on a model that tells dark voices from bright ones."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,5 +82,11 @@ def test_voices_that_differ_are_told_apart_and_the_table_says_so(
     assert (wake.own, wake.own_heard, wake.rejected, wake.accepted) == (4, 4, 0, 0)
     text = speakers.table(report)
     assert "| wake word loud | 2 | 0 | 0.0 |" in text and "no security" in text
+    assert "together" not in text
+    rows = speakers.Enrolled("wake word a", 2, 1, 10, 8, 1, 20, 20, 3), replace(wake, rejected=1)
+    text = speakers.table(replace(report, enrolled=rows))
+    # One of 8 + 4 heard is rejected each, three of the strangers accepted.
+    share = f"{100 * 3 / (20 + wake.others_heard):.1f}"
+    assert f"| wake words together | 4 | 1 | {share} |" in text and "| 16.7 |" in text
     with pytest.raises(VoiceError, match="told apart by different nets"):
         speakers.measure([model, load_model(tiny_path)], clips)

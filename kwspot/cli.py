@@ -71,7 +71,3 @@ def _parser(modules: dict[str, str], chosen: str | None) -> argparse.ArgumentPar
         else:
             commands.add_parser(name)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,7 +15,7 @@ from tiny import write_model
 from kwspot import AudioFile, KeywordDetector
 from kwspot.cli import main
 
-KWSPOT = [sys.executable, "-m", "kwspot.cli"]
+KWSPOT = [sys.executable, "-m", "kwspot"]
 
 
 def kwspot(*arguments: str | Path, stdin: bytes | None = None) -> subprocess.CompletedProcess:

@@ -456,7 +456,7 @@ def test_what_is_sent_faster_than_it_is_heard_waits_at_the_client(tiny_model: On
     serving(test, Slow())
 
 
-SERVE = [sys.executable, "-m", "kwspot.cli", "serve", "--vad", "off"]
+SERVE = [sys.executable, "-m", "kwspot", "serve", "--vad", "off"]
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix"])

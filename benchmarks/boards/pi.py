@@ -147,7 +147,7 @@ def _bench(models: Iterable[Path], vad: str, seconds: str, runs: str) -> Any:
     # Relative paths: a report holds them, and a home folder's name is nobody's business.
     options = [f"--model={model.relative_to(ROOT)}" for model in models]
     options += [f"--vad={vad}", f"--seconds={seconds}", f"--runs={runs}", "--json"]
-    return json.loads(_python("-m", "kwspot.cli", "bench", *options))
+    return json.loads(_python("-m", "kwspot", "bench", *options))
 
 
 def _hear(model: Path) -> Heard | None:

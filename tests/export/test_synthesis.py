@@ -116,7 +116,7 @@ def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
     program.write_text(
         program.read_text().replace("import io,", "import time; time.sleep(1)\nimport io,")
     )
-    command = [sys.executable, "-m", "kwspot.cli", "synthesise", "go", "--clips", "50"]
+    command = [sys.executable, "-m", "kwspot", "synthesise", "go", "--clips", "50"]
     with subprocess.Popen([*command, "--output", str(tmp_path / "out")]) as process:
         while not list(tmp_path.glob("out/tts/go/*.flac")):
             assert process.poll() is None

@@ -131,7 +131,8 @@ def export_voices(
 def fitted(info: VoiceInfo, corpus: Corpus, net: VoiceNet, report: Report) -> VoiceInfo:
     """Draw strangers and fit the threshold on clips of people whom the net never heard.
 
-    Each clip is heard as when its word is detected, 0.2 s after its end.
+    Each clip is heard as when its word is detected, 0.2 s after its end. Raises TrainingError where
+    fewer than five people say a word four times.
     """
     ear, embeddings = VoiceEar(net, spare=0), []
     for number in range(len(corpus)):

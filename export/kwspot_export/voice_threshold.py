@@ -16,11 +16,12 @@ leaves room on both sides where rooms are other ones; or higher, where that woul
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
 from kwspot.features import FloatArray
 from kwspot.likeness import Likeness, pack, unpack
@@ -130,12 +131,8 @@ def fit_voices(
     if not others:
         return None
     threshold = _threshold(owned, others)
-    return VoicePoint(
-        threshold,
-        round(_mean_share(others, lambda scores: scores >= threshold), 4),
-        round(_mean_share(owned, lambda scores: scores < threshold), 4),
-        len(known),
-    )
+    (rejected,), (below,) = (_shares_below(kinds, [threshold]) for kinds in (owned, others))
+    return VoicePoint(threshold, round(1 - float(below), 4), round(float(rejected), 4), len(known))
 
 
 def _together(said: Said) -> dict[tuple[str, str], list[int]]:
@@ -156,12 +153,8 @@ def _threshold(owned: dict[str, list[float]], others: dict[str, list[float]]) ->
     return min(1.0, math.floor(float(highest_too_many) * 1e4 + 1) / 1e4)
 
 
-def _shares_below(kinds: dict[str, list[float]], tried: FloatArray) -> FloatArray:
-    """Return the share of the scores below each of those tried, (N,), the mean of all kinds'."""
+def _shares_below(kinds: dict[str, list[float]], tried: npt.ArrayLike) -> FloatArray:
+    """Return the share of the scores below each of those tried (N,): (N,), all kinds' mean."""
     shares = [np.searchsorted(np.sort(scores), tried) / len(scores) for scores in kinds.values()]
     mean: FloatArray = np.mean(shares, axis=0)
     return mean
-
-
-def _mean_share(kinds: dict[str, list[float]], count: Callable[[FloatArray], FloatArray]) -> float:
-    return float(np.mean([np.mean(count(np.array(scores))) for scores in kinds.values()]))

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from kwspot.features import FrontEnd
 from kwspot_export import processes
 from kwspot_export.acoustics import Acoustics
-from kwspot_export.frontend import LogMel
+from kwspot_export.frontend import LogMel, draw_warps
 from kwspot_export.segments import Segments
 
 SHARD = 128  # segments a file
@@ -51,13 +51,14 @@ class Bank:
         folder: Path,
         workers: int = 0,
         progress: Callable[[int, int], None] | None = None,
+        warped: bool = False,
     ) -> "Bank":
         """Compute what is missing of a bank below `folder`, and open it.
 
         Files appear whole, so an interrupted bank goes on where it was. Of several processes of one
-        run the first one computes.
+        run the first one computes. `warped` varies vocal tracts as well (`frontend.LogMel`).
         """
-        making = _Making(segments, acoustics, front_end, variants, seed)
+        making = _Making(segments, acoustics, front_end, variants, seed, warped)
         place = folder / making.key()
         paths = [place / f"{number:05d}.npy" for number in range(-(-len(segments) // SHARD))]
         if processes.number() == 0:
@@ -84,9 +85,10 @@ class _Making(Dataset):
         front_end: FrontEnd,
         variants: int,
         seed: int,
+        warped: bool,
     ) -> None:
         self.segments, self.acoustics, self.front_end = segments, acoustics, front_end
-        self.variants, self.seed = variants, seed
+        self.variants, self.seed, self.warped = variants, seed, warped
         self.missing: list[int] = []
         self.log_mel = LogMel(front_end)
         self.lead = front_end.window - front_end.hop  # what the first frame sees before the window
@@ -105,8 +107,12 @@ class _Making(Dataset):
             self.acoustics.worsen(dry, np.random.default_rng([self.seed, row, variant]))
             for variant in range(self.variants)
         ]
-        audio = np.pad(np.stack(worse), ((0, 0), (self.lead, 0)))
-        return self.log_mel(torch.from_numpy(audio)).numpy().astype(np.float16)
+        audio = torch.from_numpy(np.pad(np.stack(worse), ((0, 0), (self.lead, 0))))
+        warps = None
+        if self.warped:
+            rng = np.random.default_rng([self.seed, row, self.variants])
+            warps = torch.from_numpy(draw_warps(self.variants, rng))
+        return self.log_mel(audio, warps).numpy().astype(np.float16)
 
     def key(self) -> str:
         """A name for all that the features depend on."""
@@ -119,5 +125,6 @@ class _Making(Dataset):
             "front_end": asdict(self.front_end),
             "variants": self.variants,
             "seed": self.seed,
+            "warped": self.warped,
         }
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]

@@ -21,7 +21,7 @@ from kwspot_export import augment
 from kwspot_export.acoustics import Acoustics, draw_babble
 from kwspot_export.augment import Conditions
 from kwspot_export.corpus import Corpus
-from kwspot_export.frontend import NO_WARP, WARPS
+from kwspot_export.frontend import draw_warps
 from kwspot_export.recipe import Recipe, RecipeError
 from kwspot_export.student import OUTPUT_HOP
 
@@ -189,9 +189,7 @@ class Composer:
             else:
                 dry = self._negative(rng)
             audio[row, self.lead :] = self.acoustics.worsen(dry, rng)
-        # Most voices are near the middle, few at the ends.
-        warp = rng.triangular(0, NO_WARP, len(WARPS) - 1, size).round().astype(np.int64)
-        return Batch(audio, warp, target, certain)
+        return Batch(audio, draw_warps(size, rng), target, certain)
 
     def _positive(self, rng: Generator) -> tuple[FloatArray, npt.NDArray[np.int8], bool]:
         spot = self.pools.positives[

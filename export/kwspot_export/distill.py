@@ -114,6 +114,7 @@ def open_bank(
         cache / "banks",
         workers,
         lambda *done: report("sound", *done),
+        recipe.sound.warped,
     )
 
 

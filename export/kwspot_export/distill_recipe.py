@@ -42,6 +42,7 @@ class Sound:
     unheard: tuple[str, ...] = ()
     segments: int = 12000
     variants: int = 2  # places that each segment is heard in
+    warped: bool = False  # in each by another vocal tract: not for teachers, who hear their own
     conditions: Conditions = field(default_factory=Conditions)
     seed: int = 0  # of segments and places; the recipe's own seed draws weights and batches
 

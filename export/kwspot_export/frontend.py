@@ -1,7 +1,9 @@
 """The runtime's log-mel front end once more in torch: for whole batches, with frequency warping."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 
 from kwspot.features import INT16_SCALE, FrontEnd, mel_filters, povey_window
@@ -9,6 +11,11 @@ from kwspot.features import INT16_SCALE, FrontEnd, mel_filters, povey_window
 # Vocal tracts differ by about this much; children and tall men lie at the ends.
 WARPS = tuple(np.round(np.linspace(0.82, 1.22, 21), 3))
 NO_WARP = WARPS.index(1.0)
+
+
+def draw_warps(count: int, rng: Generator) -> npt.NDArray[np.int64]:
+    """Draw indices into WARPS, (count,): most voices are near the middle, few at the ends."""
+    return rng.triangular(0, NO_WARP, len(WARPS) - 1, count).round().astype(np.int64)
 
 
 class LogMel(nn.Module):

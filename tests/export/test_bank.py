@@ -51,6 +51,19 @@ def test_features_are_those_of_the_segment_in_its_place(
         assert torch.allclose(found, expected, atol=0.01)  # float16 of up to 17
 
 
+def test_warped_places_are_heard_from_several_vocal_tracts(
+    tmp_path: Path, acoustics: Acoustics
+) -> None:
+    def features(warped: bool, seed: int) -> torch.Tensor:
+        bank = Bank.open(segments(2), acoustics, FRONT_END, 6, seed, tmp_path, warped=warped)
+        return bank.features(np.zeros(6, np.int64), np.arange(6))
+
+    plain, warped = features(False, 5), features(True, 5)
+    changed = [not torch.equal(a, b) for a, b in zip(plain, warped, strict=True)]
+    assert sum(changed) >= 3
+    assert torch.equal(warped, features(True, 5))
+
+
 def test_an_interrupted_bank_goes_on_and_is_the_same(tmp_path: Path, acoustics: Acoustics) -> None:
     rows, variants = np.arange(6), np.array([0, 1] * 3)
     whole = open_bank(tmp_path, acoustics).features(rows, variants)

@@ -10,8 +10,10 @@ Corpora can be joined, so that what many runs share is decoded once.
 import copy
 import hashlib
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,8 @@ from numpy.random import Generator
 from kwspot.errors import AudioError
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.manifest import Clip
+
+DECODED = 256  # clips at a time
 
 
 class Corpus:
@@ -95,21 +99,12 @@ def _size(clip: Clip) -> int:
 def _decode(
     clips: Sequence[Clip], data: Path, index: Path, progress: Callable[[int, int], None] | None
 ) -> None:
-    import soundfile
-
     offsets = np.zeros(len(clips) + 1, np.int64)
     partial = data.with_suffix(".partial")
-    with partial.open("wb") as out:
-        for i, clip in enumerate(clips):
-            try:
-                samples, rate = soundfile.read(clip.path, dtype="int16", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                raise AudioError(f"cannot decode {clip.path}: {error.error_string}") from error
-            if rate != SAMPLE_RATE or samples.shape[1] != 1:
-                raise AudioError(
-                    f"{clip.path} is {rate} Hz with {samples.shape[1]} channels: "
-                    f"training data must be {SAMPLE_RATE} Hz mono"
-                )
+    # A few at a time, or all that is decoded would wait in memory for the disk.
+    batches = [clips[i : i + DECODED] for i in range(0, len(clips), DECODED)]
+    with partial.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for i, samples in enumerate(s for batch in batches for s in pool.map(_read, batch)):
             out.write(samples.tobytes())
             offsets[i + 1] = offsets[i] + len(samples)
             if progress is not None:
@@ -119,3 +114,19 @@ def _decode(
     draft = index.with_suffix(".partial.npy")
     np.save(draft, offsets)
     draft.rename(index)
+
+
+def _read(clip: Clip) -> npt.NDArray[np.int16]:
+    import soundfile
+
+    try:
+        samples, rate = soundfile.read(clip.path, dtype="int16", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"cannot decode {clip.path}: {error.error_string}") from error
+    if rate != SAMPLE_RATE or samples.shape[1] != 1:
+        raise AudioError(
+            f"{clip.path} is {rate} Hz with {samples.shape[1]} channels: "
+            f"training data must be {SAMPLE_RATE} Hz mono"
+        )
+    found: npt.NDArray[np.int16] = samples
+    return found

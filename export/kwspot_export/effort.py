@@ -33,7 +33,8 @@ class Verifying:
 class Effort:
     """`clips` of the phrase, `each` of every neighbour, three times as many of its parts.
 
-    Hard negatives are looked for `minings` times a seed.
+    Hard negatives are looked for `minings` times a seed; validation sound is heard as recorded and
+    `worsened` times worsened.
     """
 
     clips: int
@@ -42,6 +43,7 @@ class Effort:
     steps: int
     seeds: int
     minings: int
+    worsened: int = 3
     verifying: Verifying = Verifying()
 
     @property
@@ -51,7 +53,7 @@ class Effort:
 
 
 DEFAULT = Effort(clips=600, neighbours=60, each=4, steps=4000, seeds=1, minings=2)
-QUICK = Effort(200, 30, 3, 600, seeds=1, minings=1, verifying=Verifying(2400, 1600, 1, 600))
+QUICK = Effort(200, 30, 3, 600, 1, minings=1, worsened=1, verifying=Verifying(2000, 1200, 1, 500))
 
 
 def estimate(
@@ -63,7 +65,7 @@ def estimate(
     and `held_out` validate. Voices and batches are shared out over the cores, the rest is not.
     """
     cores = max(1, min(workers, len(os.sched_getaffinity(0))))
-    validated = 4 * held_out  # once as recorded, three times worsened
+    validated = (1 + effort.worsened) * held_out
     verifying = effort.verifying
     windows = verifying.composed + verifying.mined
     shared = clips * clip_seconds + effort.seeds * effort.steps * STEP + windows * HEARING

@@ -122,6 +122,7 @@ def compose_recipe(
         warm_up=min(100, steps // 5),
         mine_at=MINE_AT[-effort.minings :],
         validate_every=max(1, steps // 5),
+        validation_copies=effort.worsened,
         average_decay=1 - 2 / steps,
     )
     return Recipe(name, phrase.label, UNSTATED, 1, data, size, schedule)

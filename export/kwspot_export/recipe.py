@@ -99,6 +99,8 @@ class Schedule:
     frame_loss_until: float = 0.25
     mine_at: tuple[float, ...] = (0.25, 0.5, 0.75)
     validate_every: int = 250
+    # Worsened copies of the validation negatives, beside them as they were recorded.
+    validation_copies: int = 3
     average_decay: float = 0.998
 
 

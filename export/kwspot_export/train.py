@@ -37,7 +37,7 @@ from kwspot_export.objectives.keyword import frame_cross_entropy, max_pooling
 from kwspot_export.recipe import Recipe
 from kwspot_export.spec_augment import spec_augment
 from kwspot_export.student import FrameNet
-from kwspot_export.validation import Score, Trials, draw_trials, validate
+from kwspot_export.validation import Score, Trials, ValidationSound, draw_trials, validate
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,6 @@ class Batches(IterableDataset):
 
 class Run:
     """One training run of a recipe over a data folder."""
-
-    validation_copies = 3  # worsened copies of the validation negatives beside the clean one
 
     def __init__(
         self,
@@ -247,25 +245,25 @@ class Run:
 
     @cached_property
     def trials(self) -> Trials:
-        """The validation streams, composed on first use: a minute for the recipe of alexa."""
-        composer, rng = self.validation_composer()
-        return draw_trials(
-            self.corpus,
-            composer,
-            self.split.validation_negatives.tolist(),
-            self.split.validation_positives.tolist(),
-            self.recipe.keyword,
-            self.validation_copies,
-            rng,
-        )
+        """The validation streams, composed on first use: half a minute for a wake word."""
+        return draw_trials(self.validation_sound, self.workers)
 
-    def validation_composer(self) -> tuple[Composer, np.random.Generator]:
-        """Return what composes validation streams, and its random numbers, from the first on."""
-        rng = np.random.default_rng([self.recipe.seed, 3 << 40])
+    @cached_property
+    def validation_sound(self) -> ValidationSound:
+        """What validation streams are composed from."""
         recipe, split = self.recipe, self.split
+        rng = np.random.default_rng([recipe.seed, 3 << 40])
         pools = draw_pools(self.corpus, recipe, split.validation, split.validation_positives, rng)
         pools.rooms = self.composer.pools.rooms  # there are no rooms of role validation
-        return Composer(self.corpus, pools, recipe.front_end, Conditions()), rng
+        return ValidationSound(
+            self.corpus,
+            Composer(self.corpus, pools, recipe.front_end, Conditions()),
+            recipe.keyword,
+            tuple(split.validation_negatives.tolist()),
+            tuple(split.validation_positives.tolist()),
+            recipe.schedule.validation_copies,
+            recipe.seed,
+        )
 
     def _save(self) -> None:
         state = {

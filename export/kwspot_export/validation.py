@@ -7,6 +7,7 @@ then scored on hours of sound in seconds.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,67 @@ from kwspot_export import augment
 from kwspot_export.batches import Composer, keyword_spot
 from kwspot_export.corpus import Corpus
 from kwspot_export.frontend import LogMel
+from kwspot_export.sharing import share_out
 from kwspot_export.student import OUTPUT_HOP, SUBSAMPLING, FrameNet
 
 STREAM_SECONDS = 20  # negatives are worsened in pieces of this length
+STRETCH = 400  # clips of a stream that are composed together
 BEFORE, AFTER = 1.5, 1.0  # seconds of low noise around a positive
 SILENCE_DB = -72.0
 BABBLE_SNRS = (None, 10.0, 5.0)
+
+
+@dataclass(frozen=True)
+class ValidationSound:
+    """What validation streams are composed from: the negatives once as recorded, `copies` worsened.
+
+    Every stretch and every positive has random numbers of its own, so that processes can compose
+    them, in any order, to the same samples.
+    """
+
+    corpus: Corpus
+    composer: Composer
+    keyword: str
+    negatives: tuple[int, ...]
+    positives: tuple[int, ...]
+    copies: int
+    seed: int
+
+    @cached_property
+    def stretches(self) -> list[tuple[int, list[int]]]:
+        """The streams in stretches: which copy, 0 as recorded, and its clips in their order."""
+        found = []
+        for copy in range(1 + self.copies):
+            order = self._rng(0, copy).permutation(np.array(self.negatives)).tolist()
+            found += [(copy, order[i : i + STRETCH]) for i in range(0, len(order), STRETCH)]
+        return found
+
+    def stretch(self, number: int) -> FloatArray:
+        """Compose a stretch: (N,)."""
+        copy, clips = self.stretches[number]
+        rng = self._rng(1, number)
+        samples, _ = string_together(self.corpus, clips, rng)
+        if not copy:
+            return samples
+        return worsened(augment.change_speed(samples, rng.uniform(0.9, 1.1)), self.composer, rng)
+
+    def trials(self, number: int) -> Iterator[tuple[FloatArray, float]]:
+        """Compose a positive in silence, as it is and in babble: (N,), and its end in seconds.
+
+        Yields none where the end of the word is not known.
+        """
+        index, rng = self.positives[number], self._rng(2, number)
+        spot = keyword_spot(self.corpus, index, self.keyword)
+        if not spot.certain:
+            return
+        clip = self.corpus.audio(index)
+        for snr in BABBLE_SNRS:
+            for _ in range(1 if snr is None else 2):
+                trial = _in_silence(clip, snr, self.composer, rng)
+                yield trial, BEFORE + spot.end_range[1] / SAMPLE_RATE
+
+    def _rng(self, kind: int, number: int) -> Generator:
+        return np.random.default_rng([self.seed, 5 << 40, kind, number])
 
 
 @dataclass(frozen=True)
@@ -102,7 +158,7 @@ def worsened(samples: FloatArray, composer: Composer, rng: Generator) -> FloatAr
 
 def features_of(samples: FloatArray, front_end: FrontEnd, warp: Tensor | None = None) -> Tensor:
     """Compute the features of a stream as the runtime does: (N,) -> float16 (T, F)."""
-    log_mel = LogMel(front_end)
+    log_mel = _log_mel(front_end)
     lead = np.zeros(front_end.window - front_end.hop, np.float32)
     samples = np.concatenate([lead, samples])
     block, parts = 60 * SAMPLE_RATE, []
@@ -113,53 +169,33 @@ def features_of(samples: FloatArray, front_end: FrontEnd, warp: Tensor | None = 
     return torch.cat(parts)
 
 
-def negative_streams(
-    corpus: Corpus, composer: Composer, negatives: Sequence[int], copies: int, rng: Generator
-) -> Iterator[FloatArray]:
-    """Compose the negatives end to end, (N,): once as recorded, then `copies` times worsened."""
-    for copy in range(1 + copies):
-        samples, _ = string_together(corpus, negatives, rng)
-        if copy:
-            samples = worsened(augment.change_speed(samples, rng.uniform(0.9, 1.1)), composer, rng)
-        yield samples
-
-
-def positive_trials(
-    corpus: Corpus, composer: Composer, positives: Sequence[int], keyword: str, rng: Generator
-) -> Iterator[tuple[FloatArray, float]]:
-    """Compose each keyword in silence, as it is and in babble: (N,), and its end in seconds."""
-    for index in positives:
-        spot = keyword_spot(corpus, index, keyword)
-        if not spot.certain:
-            continue
-        clip = corpus.audio(index)
-        for snr in BABBLE_SNRS:
-            for _ in range(1 if snr is None else 2):
-                trial = _in_silence(clip, snr, composer, rng)
-                yield trial, BEFORE + spot.end_range[1] / SAMPLE_RATE
-
-
-def draw_trials(
-    corpus: Corpus,
-    composer: Composer,
-    negatives: Sequence[int],
-    positives: Sequence[int],
-    keyword: str,
-    copies: int,
-    rng: Generator,
-) -> Trials:
-    """Compose validation streams: the negatives clean and `copies` times worsened."""
-    front_end = composer.front_end
-    streams, hours = [], 0.0
-    for samples in negative_streams(corpus, composer, negatives, copies, rng):
-        streams.append(features_of(samples, front_end))
-        hours += len(samples) / SAMPLE_RATE / 3600
-    drawn = list(positive_trials(corpus, composer, positives, keyword, rng))
+def draw_trials(sound: ValidationSound, workers: int) -> Trials:
+    """Compose validation streams, and compute their features."""
+    front_end = sound.composer.front_end
+    work = partial(_features_of_stretch, sound)
+    streams: dict[int, list[Tensor]] = {}
+    hours = 0.0
+    parts = share_out(work, len(sound.stretches), workers)
+    for (copy, _), (features, length) in zip(sound.stretches, parts, strict=True):
+        streams.setdefault(copy, []).append(features)
+        hours += length / SAMPLE_RATE / 3600
+    drawn = [trial for number in range(len(sound.positives)) for trial in sound.trials(number)]
     longest = max(len(trial) for trial, _ in drawn)
     longest += -longest % (SUBSAMPLING * front_end.hop)
     padded = [np.pad(trial, (0, longest - len(trial))) for trial, _ in drawn]
     stacked = torch.stack([features_of(trial, front_end) for trial in padded])
-    return Trials(streams, stacked, np.array([end for _, end in drawn]), hours)
+    joined = [torch.cat(stream) for stream in streams.values()]
+    return Trials(joined, stacked, np.array([end for _, end in drawn]), hours)
+
+
+def _features_of_stretch(sound: ValidationSound, number: int) -> tuple[Tensor, int]:
+    samples = sound.stretch(number)
+    return features_of(samples, sound.composer.front_end), len(samples)
+
+
+@cache
+def _log_mel(front_end: FrontEnd) -> LogMel:
+    return LogMel(front_end)
 
 
 def _in_silence(

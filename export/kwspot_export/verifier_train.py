@@ -11,9 +11,13 @@ Nothing of the validation streams is trained on, and no clip of role test is hea
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +34,18 @@ from kwspot_export.effort import Verifying
 from kwspot_export.loop import TrainingError
 from kwspot_export.parity import ParityError, draft
 from kwspot_export.publish import operating_points
+from kwspot_export.sharing import share_out
 from kwspot_export.student import OUTPUT_HOP
 from kwspot_export.train import Run
-from kwspot_export.validation import Score, block_peaks, negative_streams, positive_trials
+from kwspot_export.validation import Score, ValidationSound, block_peaks
 from kwspot_export.verifier_head import VerifierHead, fit_head
-from kwspot_export.verifier_windows import Windows, draw_windows, ending_at, scores_of
+from kwspot_export.verifier_windows import (
+    Listener,
+    Windows,
+    draw_windows,
+    ending_at,
+    scores_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +56,7 @@ ROUNDS = 2  # the first fit finds the peaks of the sum, the second fits to them
 BLOCK_OUTPUTS = int(BLOCK * SAMPLE_RATE / OUTPUT_HOP)
 TOLERANCE = 1e-3  # between the logits of torch and numpy
 
+T = TypeVar("T")
 Report = Callable[[str, int, int], None]  # what is done, how much, of how much
 
 
@@ -86,10 +98,15 @@ def train_verifier(
         raise TrainingError(
             f"{model.path} hears {', '.join(labels)}, the recipe is for {run.recipe.keyword!r}"
         )
-    report("mine", 0, 1)
-    length = net.info.samples
-    windows = draw_windows(run, model, length, effort.composed, effort.mined, effort.passes)
-    report("mine", 1, 1)
+    windows = draw_windows(
+        run,
+        model,
+        net.info.samples,
+        effort.composed,
+        effort.mined,
+        effort.passes,
+        partial(report, "mine"),
+    )
     hidden = _hear(net, windows, max(1, run.workers), report)
     head = fit_head(hidden, windows.labels, effort.steps, run.recipe.seed, str(run.device)).cpu()
     del hidden
@@ -97,7 +114,7 @@ def train_verifier(
         format=FORMAT,
         keyword=run.recipe.keyword,
         net=net.path.name,
-        samples=length,
+        samples=net.info.samples,
         candidate=CANDIDATE[0],
         score_weight=0.5,  # until there are streams to fit them to
         head_weight=1.0,
@@ -141,58 +158,86 @@ def _prove(head: VerifierHead, verifier: Verifier, net: VerifierNet) -> None:
             raise ParityError(f"the head's logit is {found} in numpy, {wanted} in torch")
 
 
+@dataclass
+class _Judge(Listener):
+    """Hears validation sound with a model and, from `candidate` on, with its verifier.
+
+    `recorded` are the scores of the first stretches, those as recorded, once they are known.
+    """
+
+    net_path: Path
+    verifier: Verifier
+    sound: ValidationSound
+    candidate: float = 1.0
+    recorded: tuple[npt.NDArray[np.float64], ...] = ()
+
+    @cached_property
+    def net(self) -> VerifierNet:
+        """The net below the verifier's head."""
+        return VerifierNet(self.net_path)
+
+    def scores(self, number: int) -> npt.NDArray[np.float64]:
+        """Score a stretch of the negatives: (U,)."""
+        return scores_of(self.model, self.sound.stretch(number))
+
+    def alarms(self, number: int) -> tuple[npt.NDArray, dict[int, list[Candidate]]]:
+        """Return the peaks of a stretch, of each BLOCK, and its candidates by their BLOCK."""
+        samples = self.sound.stretch(number)
+        known = number < len(self.recorded)
+        scores = self.recorded[number] if known else scores_of(self.model, samples)
+        found: dict[int, list[Candidate]] = {}
+        for one in self._verify(samples, scores):
+            found.setdefault(one.output // BLOCK_OUTPUTS, []).append(one)
+        return block_peaks(scores), found
+
+    def hits(self, number: int) -> list[tuple[float, list[Candidate]]]:
+        """Return the highest score, and the candidates, at the end of each trial of a positive."""
+        hits = []
+        for samples, end in self.sound.trials(number):
+            scores = scores_of(self.model, samples)
+            first, last = (round((end + s) * SAMPLE_RATE / OUTPUT_HOP) for s in (-1.0, 1.0))
+            trial = [one for one in self._verify(samples, scores) if first <= one.output < last]
+            hits.append((float(scores[max(0, first) : last].max()), trial))
+        return hits
+
+    def _verify(self, samples: FloatArray, scores: npt.NDArray[np.float64]) -> Iterator[Candidate]:
+        return candidates(self.model, self.verifier, self.net, samples, scores, self.candidate)
+
+
 def _calibrate(
     run: Run, model: Model, verifier: Verifier, net: VerifierNet, windows: int, report: Report
 ) -> Verified:
     """Fit the sum and the thresholds to validation streams, and tell how both ways do there."""
-    composer, rng = run.validation_composer()
-    split, keyword = run.split, run.recipe.keyword
-    alarms: list[dict[int, list[Candidate]]] = []  # of each stream, by BLOCK
-    alone, hours = [], 0.0
-    info = verifier.info
-    copies = run.validation_copies
-    streams = negative_streams(
-        run.corpus, composer, split.validation_negatives.tolist(), copies, rng
-    )
-    for number, samples in enumerate(streams):
-        report("calibrate", number, copies + 2)
-        scores = scores_of(model, samples)
-        hours += len(samples) / SAMPLE_RATE / 3600
-        alone.append(block_peaks(scores))
-        if not number:
-            # Thresholds are fitted to the highest peaks, so these at least are verified.
-            count = max(HIGHEST_PEAKS, int(CANDIDATES_PER_HOUR * hours))
-            lowest = float(np.clip(np.sort(alone[0])[::-1][:count][-1], *CANDIDATE))
-            info = replace(info, candidate=math.floor(lowest * 1e4) / 1e4)
-        found: dict[int, list[Candidate]] = {}
-        for one in candidates(model, verifier, net, samples, scores, info.candidate):
-            found.setdefault(one.output // BLOCK_OUTPUTS, []).append(one)
-        alarms.append(found)
-    report("calibrate", copies + 1, copies + 2)
-    hits: list[list[Candidate]] = []
-    heard = []
-    positives = split.validation_positives.tolist()
-    for samples, end in positive_trials(run.corpus, composer, positives, keyword, rng):
-        scores = scores_of(model, samples)
-        first, last = (round((end + s) * SAMPLE_RATE / OUTPUT_HOP) for s in (-1.0, 1.0))
-        heard.append(float(scores[max(0, first) : last].max()))
-        trial = candidates(model, verifier, net, samples, scores, info.candidate)
-        hits.append([one for one in trial if first <= one.output < last])
-    blocks = [len(peaks) for peaks in alone]
-    info = _fit(info, hits, [block for stream in alarms for block in stream.values()], sum(blocks))
+    sound = run.validation_sound
+    recorded = sum(copy == 0 for copy, _ in sound.stretches)
+    parts = count(1), recorded + len(sound.stretches) + len(sound.positives)
+
+    def shared(work: Callable[[int], T], number: int) -> Iterator[T]:
+        for part in share_out(work, number, run.workers):
+            report("calibrate", next(parts[0]), parts[1])
+            yield part
+
+    judge = _Judge(model.path, net.path, verifier, sound)
+    known = tuple(shared(judge.scores, recorded))
+    # Thresholds are fitted to the highest peaks as recorded, so these at least are verified.
+    peaks = np.sort(np.concatenate([block_peaks(scores) for scores in known]))[::-1]
+    most = max(HIGHEST_PEAKS, int(CANDIDATES_PER_HOUR * len(peaks) * BLOCK / 3600))
+    lowest = math.floor(float(np.clip(peaks[:most][-1], *CANDIDATE)) * 1e4) / 1e4
+    judge = replace(judge, candidate=lowest, recorded=known)
+    alone, alarms = zip(*shared(judge.alarms, len(sound.stretches)), strict=True)
+    trials = [trial for some in shared(judge.hits, len(sound.positives)) for trial in some]
+    heard, hits = zip(*trials, strict=True)
+    blocks, hours = sum(map(len, alone)), sum(map(len, alone)) * BLOCK / 3600
+    every = [block for stretch in alarms for block in stretch.values()]
+    info = _fit(replace(verifier.info, candidate=lowest), hits, every, blocks)
     fitted = Verifier(info, verifier.weights, verifier.path)
-    peaks = [np.zeros(count, np.float32) for count in blocks]
-    for stream, found in zip(peaks, alarms, strict=True):
+    best = [np.zeros(len(peaks), np.float32) for peaks in alone]
+    for stretch, found in zip(best, alarms, strict=True):
         for block, inside in found.items():
-            stream[block] = _best(fitted, inside)
-    verified = Score(
-        {},
-        np.array([_best(fitted, trial) for trial in hits], np.float32),
-        np.concatenate(peaks),
-        hours,
-        blocks[0],
-    )
-    before = Score({}, np.array(heard, np.float32), np.concatenate(alone), hours, blocks[0])
+            stretch[block] = _best(fitted, inside)
+    last = np.array([_best(fitted, trial) for trial in hits], np.float32)
+    verified = Score({}, last, np.concatenate(best), hours, len(peaks))
+    before = Score({}, np.array(heard, np.float32), np.concatenate(alone), hours, len(peaks))
     for score in (before, verified):
         for rate in RATES:
             score.recall[rate] = float(np.mean(score.hits >= score.threshold(rate)))
@@ -219,7 +264,10 @@ def candidates(
 
 
 def _fit(
-    info: VerifierInfo, hits: list[list[Candidate]], alarms: list[list[Candidate]], stretches: int
+    info: VerifierInfo,
+    hits: Sequence[list[Candidate]],
+    alarms: Sequence[list[Candidate]],
+    stretches: int,
 ) -> VerifierInfo:
     """Fit the weights of the sum to its peaks in trials, and in 2 s of other sound."""
     hits = [trial for trial in hits if trial]

@@ -6,8 +6,10 @@ training sound end to end -> model -> where it is fooled -+-> samples (W, N), la
 ```
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +17,18 @@ from numpy.random import Generator
 
 from kwspot.detector import KeywordDetector
 from kwspot.features import SAMPLE_RATE, FloatArray
+from kwspot.loader import load_model
 from kwspot.model import Model
 from kwspot_export.batches import Composer, Hard
+from kwspot_export.corpus import Corpus
+from kwspot_export.sharing import share_out
 from kwspot_export.student import OUTPUT_HOP
 from kwspot_export.train import Run
 from kwspot_export.validation import BLOCK, string_together, worsened
 
 LEAST_SCORE = 0.003  # of a place that a verifier learns from; it is asked about far higher ones
 HARD_SCORE, MOST_HARD = 0.02, 1500  # of clips that composed windows hold
-PER_STREAM = 2000  # clips strung together at a time, to bound memory
+STRETCH, BATCH = 500, 64  # clips strung together, and windows composed, at a time
 # Outputs (40 ms) from the first at which a model may report the keyword, 0.12 s before its end: a
 # verifier says yes from WHOLE on, a moment after it, for only then «alexa» is no longer «a Lexus».
 # Before, within UNFINISHED, it says no, in this share of the windows.
@@ -41,23 +46,53 @@ class Windows:
 
 
 def draw_windows(
-    run: Run, model: Model, length: int, composed: int, mined: int, passes: int
+    run: Run,
+    model: Model,
+    length: int,
+    composed: int,
+    mined: int,
+    passes: int,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Windows:
     """Compose `composed` windows of `length` samples and mine `mined` at most.
 
     All training sound is heard `passes` times: once as recorded, then worsened.
     """
-    rng = np.random.default_rng([run.recipe.seed, 4 << 40])
-    places, hard = _mine(run, model, length, passes, rng)
+    mining = _Mining(model.path, length, run.corpus, run.composer, passes, run.recipe.seed)
+    composing = _Composing(model.path, length, run.composer, run.recipe.seed)
+    stretches, batches = len(mining.stretches), -(-composed // BATCH)
+    places: list[tuple[float, npt.NDArray[np.int16]]] = []
+    hard: list[Hard] = []
+    for done, (found, fooling) in enumerate(share_out(mining, stretches, run.workers), 1):
+        places += found
+        hard += fooling
+        report(done, stretches + batches)
     places.sort(key=lambda place: -place[0])
     samples = [window for _, window in places[:mined]]
     labels = [0.0] * len(samples)
     hard.sort(key=lambda place: -place.score)
     run.composer.pools.hard = hard[:MOST_HARD]
-    for window, label in _compose(run.composer, model, length, composed, rng):
-        samples.append(_int16(window))
-        labels.append(label)
+    for done, made in enumerate(share_out(composing, batches, run.workers), 1):
+        for window, label in made:
+            samples.append(window)
+            labels.append(label)
+        report(stretches + done, stretches + batches)
     return Windows(np.stack(samples), np.array(labels, np.float32))
+
+
+@dataclass
+class Listener:
+    """What hears with a model: every process opens one of its own, for sessions cannot be shared.
+
+    `path` is the model's file.
+    """
+
+    path: Path
+
+    @cached_property
+    def model(self) -> Model:
+        """The model."""
+        return load_model(self.path)
 
 
 def scores_of(model: Model, samples: FloatArray) -> npt.NDArray[np.float64]:
@@ -76,57 +111,81 @@ def ending_at(samples: FloatArray, end: int, length: int) -> FloatArray:
     return np.pad(window, (length - len(window), 0))
 
 
-def _mine(
-    run: Run, model: Model, length: int, passes: int, rng: Generator
-) -> tuple[list[tuple[float, npt.NDArray[np.int16]]], list[Hard]]:
-    composer = run.composer
-    pools, block = composer.pools, int(BLOCK * SAMPLE_RATE / OUTPUT_HOP)
-    found: list[tuple[float, npt.NDArray[np.int16]]] = []
-    hard: list[Hard] = []
-    for number in range(passes):
-        confusables = [pools.confusables] * CONFUSED
-        indices = rng.permutation(np.concatenate([pools.negatives, *confusables]))
-        for first in range(0, len(indices), PER_STREAM):
-            chosen = indices[first : first + PER_STREAM].tolist()
-            stream, places = string_together(run.corpus, chosen, rng, pause=0.1)
-            if number:
-                stream = worsened(stream, composer, rng)
-            scores = scores_of(model, stream)
-            for start in range(0, len(scores), block):
-                peak = start + int(scores[start : start + block].argmax())
-                if scores[peak] >= LEAST_SCORE:
-                    end = min(_after(peak, rng), len(stream))
-                    window = _int16(ending_at(stream, end, length))
-                    found.append((float(scores[peak]), window))
-            for index, start in places:
-                end = start + run.corpus.length(index)
-                heard = scores[start // OUTPUT_HOP : end // OUTPUT_HOP + 1]
-                if len(heard) and heard.max() > HARD_SCORE:
-                    sample = int(heard.argmax()) * OUTPUT_HOP
-                    hard.append(Hard(index, sample, float(heard.max())))
-    return found, hard
+@dataclass
+class _Mining(Listener):
+    """Where a model is fooled by a stretch of the training sound."""
+
+    length: int
+    corpus: Corpus
+    composer: Composer
+    passes: int
+    seed: int
+
+    @cached_property
+    def stretches(self) -> list[tuple[int, list[int]]]:
+        """Which pass, and the clips of the stretch in their order."""
+        pools, found = self.composer.pools, []
+        indices = np.concatenate([pools.negatives, *[pools.confusables] * CONFUSED])
+        for nth in range(self.passes):
+            order = np.random.default_rng([self.seed, 4 << 40, 0, nth]).permutation(indices)
+            parts = range(0, len(order), STRETCH)
+            found += [(nth, order[first : first + STRETCH].tolist()) for first in parts]
+        return found
+
+    def __call__(self, number: int) -> tuple[list[tuple[float, npt.NDArray[np.int16]]], list[Hard]]:
+        """Return scores and windows of the places, and the clips that hold them."""
+        rng = np.random.default_rng([self.seed, 4 << 40, 1, number])
+        nth, clips = self.stretches[number]
+        stream, places = string_together(self.corpus, clips, rng, pause=0.1)
+        if nth:
+            stream = worsened(stream, self.composer, rng)
+        scores = scores_of(self.model, stream)
+        found, hard = [], []
+        block = int(BLOCK * SAMPLE_RATE / OUTPUT_HOP)
+        for start in range(0, len(scores), block):
+            peak = start + int(scores[start : start + block].argmax())
+            if scores[peak] >= LEAST_SCORE:
+                end = min(_after(peak, rng), len(stream))
+                found.append((float(scores[peak]), _int16(ending_at(stream, end, self.length))))
+        for index, start in places:
+            end = start + self.corpus.length(index)
+            heard = scores[start // OUTPUT_HOP : end // OUTPUT_HOP + 1]
+            if len(heard) and heard.max() > HARD_SCORE:
+                hard.append(Hard(index, int(heard.argmax()) * OUTPUT_HOP, float(heard.max())))
+        return found, hard
 
 
-def _compose(
-    composer: Composer, model: Model, length: int, count: int, rng: Generator
-) -> Iterator[tuple[FloatArray, float]]:
-    """Yield composed windows: with the keyword just whole, with it unfinished, and without.
+@dataclass
+class _Composing(Listener):
+    """A batch of windows: with the keyword just whole, with it unfinished, and without.
 
     Those without end where the model is fooled most, as mined ones do.
     """
-    for _ in range(-(-count // 64)):
-        batch = composer.batch(64, rng)
+
+    length: int
+    composer: Composer
+    seed: int
+
+    def __call__(self, number: int) -> list[tuple[npt.NDArray[np.int16], float]]:
+        """Return windows and labels."""
+        rng = np.random.default_rng([self.seed, 4 << 40, 2, number])
+        made: list[tuple[npt.NDArray[np.int16], float]] = []
+
+        def add(sound: FloatArray, end: int, label: float) -> None:
+            window = ending_at(sound, min(end, len(sound)), self.length)
+            made.append((_int16(window), label))
+
+        batch = self.composer.batch(BATCH, rng)
         for audio, target, certain in zip(batch.audio, batch.target, batch.certain, strict=True):
-            sound, reported = audio[composer.lead :], np.flatnonzero(target == 1)
+            sound, reported = audio[self.composer.lead :], np.flatnonzero(target == 1)
             if not len(reported):
-                end = _after(int(scores_of(model, sound).argmax()), rng)
-                yield ending_at(sound, min(end, len(sound)), length), 0.0
+                add(sound, _after(int(scores_of(self.model, sound).argmax()), rng), 0.0)
             elif certain:
-                whole = int(rng.choice(reported[WHOLE:]))
-                yield ending_at(sound, (whole + 1) * OUTPUT_HOP, length), 1.0
+                add(sound, (int(rng.choice(reported[WHOLE:])) + 1) * OUTPUT_HOP, 1.0)
                 if rng.random() < UNFINISHED_SHARE:
                     early = int(reported[0]) + int(rng.integers(*UNFINISHED))
-                    yield ending_at(sound, (early + 1) * OUTPUT_HOP, length), 0.0
+                    add(sound, (early + 1) * OUTPUT_HOP, 0.0)
+        return made
 
 
 def _after(peak: int, rng: Generator) -> int:

@@ -13,7 +13,7 @@ from kwspot_export.publish_verifier_net import FirstLayers, publish_verifier_net
 from kwspot_export.rounding import round_weights
 from kwspot_export.teachers import TeacherError, open_teacher
 from kwspot_export.train import Run
-from kwspot_export.validation import block_peaks, negative_streams
+from kwspot_export.validation import block_peaks
 from kwspot_export.verifier_head import VerifierHead, fit_head
 from kwspot_export.verifier_train import Verified, train_verifier
 from kwspot_export.verifier_windows import draw_windows, ending_at, scores_of
@@ -218,9 +218,7 @@ def test_the_detector_scores_as_the_calibration_did(
     for module in ("verifier", "verifier_net"):
         monkeypatch.setattr(f"kwspot.{module}.models_folder", lambda: net.path.parent)
     installed_net.cache_clear()
-    composer, rng = finished.validation_composer()
-    negatives = finished.split.validation_negatives.tolist()
-    samples = next(negative_streams(finished.corpus, composer, negatives, 0, rng))
+    samples = finished.validation_sound.stretch(0)
     found = KeywordDetector(model, vad="off").score(samples)[:, 0]
     scores = scores_of(model, samples)
     wanted = np.zeros(len(scores))

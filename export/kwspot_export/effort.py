@@ -53,7 +53,7 @@ class Effort:
 
 
 DEFAULT = Effort(clips=600, neighbours=60, each=4, steps=4000, seeds=1, minings=2)
-QUICK = Effort(200, 30, 3, 600, 1, minings=1, worsened=1, verifying=Verifying(2000, 1200, 1, 500))
+QUICK = Effort(160, 24, 3, 500, 1, minings=1, worsened=1, verifying=Verifying(1800, 1000, 1, 400))
 
 
 def estimate(

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 from kwspot_export.accents import REGIONS, pronounce, region_of
 from kwspot_export.engines import SpeechError, held_out, open_engine
@@ -18,7 +19,7 @@ SPOKEN = {"en-us": "kəmpjˈuːɾɚ", "en-gb": "kəmpjˈuːtə", "en-029": "kəm
 class Model:
     """Notes what it is asked to say and hums."""
 
-    def __init__(self, model: str, voices: str) -> None:
+    def __init__(self) -> None:
         self.voices = {name: np.full((3, 1, 256), n, np.float32) for n, name in enumerate(NAMES)}
         self.tokenizer = SimpleNamespace(phonemize=lambda text, region: SPOKEN[region])
         self.asked: list[tuple[str, float, float, float]] = []
@@ -34,12 +35,21 @@ class Model:
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kokoro:
     module = ModuleType("kokoro_onnx")
-    module.Kokoro = Model
+    threads = []
+
+    def session(path, options, providers):
+        threads.append(options.intra_op_num_threads)
+        return path
+
+    module.Kokoro = SimpleNamespace(from_session=lambda model, voices: Model())
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     module.__spec__ = SimpleNamespace()
     monkeypatch.setitem(sys.modules, "kokoro_onnx", module)
     (tmp_path / "kokoro.onnx").touch()
     (tmp_path / "voices.bin").touch()
-    return open_engine(str(tmp_path))
+    opened = open_engine(str(tmp_path))
+    assert threads == [1]
+    return opened
 
 
 def asked(engine: Kokoro) -> tuple[str, float, float, float]:

@@ -31,9 +31,16 @@ class Kokoro:
 
     def __init__(self, model: Path, voices: Path) -> None:
         import kokoro_onnx
+        import onnxruntime
 
+        # Several processes speak at once: with a thread a core each, half their time is waiting.
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
         try:
-            self._kokoro = kokoro_onnx.Kokoro(str(model), str(voices))
+            session = onnxruntime.InferenceSession(
+                str(model), options, providers=["CPUExecutionProvider"]
+            )
+            self._kokoro = kokoro_onnx.Kokoro.from_session(session, str(voices))
         except Exception as error:  # of ONNX Runtime or numpy, each with classes of their own
             reason = str(error).split("\n")[0]
             raise SpeechError(f"{model.parent} has no usable Kokoro model: {reason}") from error

@@ -3,8 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from kwspot_export import validation
 from kwspot_export.publish import moved_thresholds
-from kwspot_export.validation import Score, features_of, smoothed_scores, string_together
+from kwspot_export.train import Run
+from kwspot_export.validation import (
+    Score,
+    draw_trials,
+    features_of,
+    smoothed_scores,
+    string_together,
+)
 from toy import Exported, corpus_of, describe, other_words, random_features, random_net, silence
 
 from kwspot import KeywordDetector
@@ -156,3 +164,26 @@ def test_validation_scores_a_stream_as_the_runtime_does(exported: Exported) -> N
     assert np.abs(np.diff(live)).max() > 0.01, "an output early or late would be seen"
     # Validation features are float16, off by up to 1/256; they add up to less than this.
     np.testing.assert_allclose(offline[first : 2 * steps], live, atol=5e-4)
+
+
+def test_validation_streams_hold_every_negative_once_a_copy(
+    finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation, "STRETCH", 3)
+    sound = replace(finished.validation_sound)  # a new one, with stretches as short as that
+    for copy in range(1 + sound.copies):
+        clips = [clip for of, part in sound.stretches if of == copy for clip in part]
+        assert sorted(clips) == sorted(sound.negatives)
+    assert len(sound.stretches) == (1 + sound.copies) * -(-len(sound.negatives) // 3)
+
+
+def test_validation_sound_is_the_same_in_any_order_and_process(finished: Run) -> None:
+    sound = finished.validation_sound
+    last = len(sound.stretches) - 1
+    later, first = sound.stretch(last), sound.stretch(0)
+    assert not np.array_equal(first[:1000], later[:1000])
+    np.testing.assert_array_equal(sound.stretch(0), first)
+    one, two = (draw_trials(sound, workers) for workers in (0, 2))
+    assert one.hours == two.hours and len(one.negatives) == 1 + sound.copies
+    assert all(torch.equal(a, b) for a, b in zip(one.negatives, two.negatives, strict=True))
+    assert torch.equal(one.positives, two.positives)

@@ -53,7 +53,7 @@ class Effort:
 
 
 DEFAULT = Effort(clips=600, neighbours=60, each=4, steps=4000, seeds=1, minings=2)
-QUICK = Effort(160, 24, 3, 500, 1, minings=1, worsened=1, verifying=Verifying(1800, 1000, 1, 400))
+QUICK = Effort(150, 20, 3, 450, 1, minings=1, worsened=1, verifying=Verifying(1600, 800, 1, 300))
 
 
 def estimate(
@@ -62,17 +62,19 @@ def estimate(
     """Return the minutes that a run takes on this machine, if nothing else runs.
 
     `clips` are still to be said, `clip_seconds` CPU time each; `hours` of the data are trained on
-    and `held_out` validate. Voices and batches are shared out over the cores, the rest is not.
+    and `held_out` validate. All is shared out over the cores, but for a student's scores, a
+    verifier's steps and the export.
     """
     cores = max(1, min(workers, len(os.sched_getaffinity(0))))
     validated = (1 + effort.worsened) * held_out
     verifying = effort.verifying
-    windows = verifying.composed + verifying.mined
-    shared = clips * clip_seconds + effort.seeds * effort.steps * STEP + windows * HEARING
+    shared = clips * clip_seconds + effort.seeds * effort.steps * STEP
+    shared += DECODING * (hours + held_out) + COMPOSING * validated
+    shared += verifying.passes * FOOLING * hours + VERIFYING * validated
+    shared += (verifying.composed + verifying.mined) * HEARING
     seed = STARTING + effort.minings * MINING * hours + SCORED * SCORING * validated
-    once = DECODING * (hours + held_out) + COMPOSING * validated + ENDING
-    once += verifying.passes * FOOLING * hours + VERIFYING * validated + verifying.steps * LEARNING
-    return (shared / cores + once + effort.seeds * seed) / 60
+    once = effort.seeds * seed + verifying.steps * LEARNING + ENDING
+    return (shared / cores + once) / 60
 
 
 def peak_memory(workers: int) -> float:

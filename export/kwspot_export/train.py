@@ -212,7 +212,7 @@ class Run:
     def _mine(self) -> None:
         rng = np.random.default_rng([self.recipe.seed, self.step, 2])
         smoothing = self.recipe.decision.smoothing
-        hard = mining.mine(self.average, self.composer, smoothing, rng)
+        hard = mining.mine(self.average, self.composer, smoothing, rng, self.workers)
         self.composer.pools.hard = hard
         log.info("step %d: %s", self.step, mining.describe(hard, self.composer))
         self._save()

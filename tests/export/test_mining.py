@@ -53,7 +53,7 @@ def composer() -> Composer:
 
 
 def test_mining_finds_the_planted_places_and_nothing_else(composer: Composer) -> None:
-    hard = mine(FooledByTones(), composer, 2, np.random.default_rng(0))
+    hard = mine(FooledByTones(), composer, 2, np.random.default_rng(0), 0)
     assert sorted(place.index for place in hard) == [4, 6]
     for place in hard:
         assert place.score > 0.9
@@ -64,7 +64,9 @@ def test_mining_finds_the_planted_places_and_nothing_else(composer: Composer) ->
 
 
 def test_mining_is_a_function_of_the_seed(composer: Composer) -> None:
-    first, again = (mine(FooledByTones(), composer, 2, np.random.default_rng(1)) for _ in range(2))
+    first, again = (
+        mine(FooledByTones(), composer, 2, np.random.default_rng(1), 0) for _ in range(2)
+    )
     assert first == again
 
 
@@ -74,13 +76,13 @@ def test_a_net_that_is_never_fooled_finds_nothing(composer: Composer) -> None:
             return torch.full_like(super().forward(features), -9.0)
 
     assert torch.sigmoid(torch.tensor(-9.0)) < LEAST_SCORE
-    hard = mine(Deaf(), composer, 2, np.random.default_rng(0))
+    hard = mine(Deaf(), composer, 2, np.random.default_rng(0), 0)
     assert hard == []
     assert describe(hard, composer) == "no hard negatives"
 
 
 def test_the_description_names_the_worst_sounds(composer: Composer) -> None:
-    hard = mine(FooledByTones(), composer, 2, np.random.default_rng(0))
+    hard = mine(FooledByTones(), composer, 2, np.random.default_rng(0), 0)
     line = describe(hard, composer)
     assert line.startswith("2 hard negatives in 3 s of clips; worst: ")
     assert "speech/4" in line and "made/tone" in line

@@ -220,9 +220,9 @@ def _calibrate(
     judge = _Judge(model.path, net.path, verifier, sound)
     known = tuple(shared(judge.scores, recorded))
     # Thresholds are fitted to the highest peaks as recorded, so these at least are verified.
-    peaks = np.sort(np.concatenate([block_peaks(scores) for scores in known]))[::-1]
-    most = max(HIGHEST_PEAKS, int(CANDIDATES_PER_HOUR * len(peaks) * BLOCK / 3600))
-    lowest = math.floor(float(np.clip(peaks[:most][-1], *CANDIDATE)) * 1e4) / 1e4
+    ranked = np.sort(np.concatenate([block_peaks(scores) for scores in known]))[::-1]
+    most = max(HIGHEST_PEAKS, int(CANDIDATES_PER_HOUR * len(ranked) * BLOCK / 3600))
+    lowest = math.floor(float(np.clip(ranked[:most][-1], *CANDIDATE)) * 1e4) / 1e4
     judge = replace(judge, candidate=lowest, recorded=known)
     alone, alarms = zip(*shared(judge.alarms, len(sound.stretches)), strict=True)
     trials = [trial for some in shared(judge.hits, len(sound.positives)) for trial in some]
@@ -236,8 +236,8 @@ def _calibrate(
         for block, inside in found.items():
             stretch[block] = _best(fitted, inside)
     last = np.array([_best(fitted, trial) for trial in hits], np.float32)
-    verified = Score({}, last, np.concatenate(best), hours, len(peaks))
-    before = Score({}, np.array(heard, np.float32), np.concatenate(alone), hours, len(peaks))
+    verified = Score({}, last, np.concatenate(best), hours, len(ranked))
+    before = Score({}, np.array(heard, np.float32), np.concatenate(alone), hours, len(ranked))
     for score in (before, verified):
         for rate in RATES:
             score.recall[rate] = float(np.mean(score.hits >= score.threshold(rate)))

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from kwspot.features import FrontEnd
 from kwspot_export import processes
 from kwspot_export.acoustics import Acoustics
 from kwspot_export.frontend import LogMel, draw_warps
 from kwspot_export.segments import Segments
+from kwspot_export.sharing import share_out
 
 SHARD = 128  # segments a file
 
@@ -64,8 +64,8 @@ class Bank:
         if processes.number() == 0:
             place.mkdir(parents=True, exist_ok=True)
             making.missing = [i for i, path in enumerate(paths) if not path.exists()]
-            loader = DataLoader(making, batch_size=None, num_workers=workers)
-            for done, (number, features) in enumerate(loader):
+            parts = share_out(making, len(making.missing), workers)
+            for done, (number, features) in enumerate(parts):
                 partial = place / f"{number:05d}.partial.npy"
                 np.save(partial, features)
                 partial.rename(paths[number])
@@ -75,7 +75,7 @@ class Bank:
         return cls([np.load(path, mmap_mode="r") for path in paths])
 
 
-class _Making(Dataset):
+class _Making:
     """Shards yet to be computed; every variant of a segment comes from a seed of its own."""
 
     def __init__(
@@ -93,10 +93,7 @@ class _Making(Dataset):
         self.log_mel = LogMel(front_end)
         self.lead = front_end.window - front_end.hop  # what the first frame sees before the window
 
-    def __len__(self) -> int:
-        return len(self.missing)
-
-    def __getitem__(self, which: int) -> tuple[int, npt.NDArray[np.float16]]:
+    def __call__(self, which: int) -> tuple[int, npt.NDArray[np.float16]]:
         number = self.missing[which]
         rows = np.arange(number * SHARD, min(len(self.segments), (number + 1) * SHARD))
         return number, np.stack([self._features(int(row)) for row in rows])

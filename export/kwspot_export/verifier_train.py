@@ -267,7 +267,7 @@ def _fit(
     info: VerifierInfo,
     hits: Sequence[list[Candidate]],
     alarms: Sequence[list[Candidate]],
-    stretches: int,
+    blocks: int,
 ) -> VerifierInfo:
     """Fit the weights of the sum to its peaks in trials, and in 2 s of other sound."""
     hits = [trial for trial in hits if trial]
@@ -278,9 +278,9 @@ def _fit(
             np.array([(one.own, one.head) for one in (_peak(info, some) for some in kind)])
             for kind in (hits, alarms)
         )
-        (own, head), offset = fit_logistic(yes, no, stretches)
+        (own, head), offset = fit_logistic(yes, no, blocks)
         if own < 0:  # the model's score tells nothing beside the head's
-            own, ((head,), offset) = 0.0, fit_logistic(yes[:, 1:], no[:, 1:], stretches)
+            own, ((head,), offset) = 0.0, fit_logistic(yes[:, 1:], no[:, 1:], blocks)
         if head < LEAST_SLOPE:
             raise TrainingError("the verifier tells the keyword from nothing: give it more clips")
         info = replace(info, score_weight=own, head_weight=head, offset=offset)

@@ -65,7 +65,7 @@ def test_mining_finds_the_planted_places_and_nothing_else(composer: Composer) ->
 
 def test_mining_is_a_function_of_the_seed(composer: Composer) -> None:
     first, again = (
-        mine(FooledByTones(), composer, 2, np.random.default_rng(1), 0) for _ in range(2)
+        mine(FooledByTones(), composer, 2, np.random.default_rng(1), workers) for workers in (0, 2)
     )
     assert first == again
 

@@ -169,11 +169,14 @@ def test_a_window_ends_where_it_is_asked_to() -> None:
     np.testing.assert_array_equal(ending_at(samples, 2, 4), [0, 0, 1, 2])
 
 
-def test_windows_hold_the_keyword_where_its_end_is_known(finished: Run, model: Model) -> None:
+def test_windows_hold_the_keyword_where_its_end_is_known(
+    finished: Run, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     windows = draw_windows(finished, model, 32_240, composed=128, mined=40, passes=1)
     assert windows.samples.dtype == np.int16 and windows.samples.shape[1] == 32_240
     assert 16 <= windows.labels.sum() < 32  # of a quarter, without sentences
     assert 128 - 16 <= len(windows.labels) <= 168
+    monkeypatch.setattr(finished, "workers", 2)  # whoever does it, they are the same
     again = draw_windows(finished, model, 32_240, composed=128, mined=40, passes=1)
     np.testing.assert_array_equal(windows.samples, again.samples)
 

@@ -6,32 +6,29 @@ python benchmarks/formats.py --render          writes formats.md again
 ```
 
 Parity is of the posteriors over the stream of clean test keywords, against the float ONNX file.
-Recall and false alarms are those of `kwspot eval`, as users get them, and of `--no-verify`, with
-the model's own thresholds; of a model with several words, recall is that of all their clips, and
-false alarms are of sound in which none is said. Rows that are in formats.json with the hash of
-today's file are kept; of «hey jarvis», test clips are in DIR/hey_jarvis.csv (see
-benchmarks/README.md).
+Recall and false alarms are of the streams of `kwspot eval`, at medium sensitivity and without a
+gate; of a model with several words, recall is that of all their clips, and false alarms are of
+sound in which none is said. All formats of a model hear a stream at once, with their verifier and
+without it. Models of which all rows in formats.json are of today's files are kept; of «hey jarvis»,
+test clips are in DIR/hey_jarvis.csv (see benchmarks/README.md).
 """
 
 import argparse
 import dataclasses
-import functools
 import hashlib
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kwspot.bench import machine
 from kwspot.conditions import Condition, parse_condition
 from kwspot.detector import KeywordDetector
-from kwspot.evaluation import evaluate
 from kwspot.features import SAMPLE_RATE, FloatArray, LogMel
 from kwspot.framer import Framer
-from kwspot.hearing import Options
 from kwspot.hits import heard_words
 from kwspot.loader import load_model
 from kwspot.manifest import Clip, read_manifests
@@ -99,19 +96,14 @@ def main() -> None:
     known = _read(args.output)
     if not args.render:
         for model in MODELS:
-            bench = _Bench(args.data, model)
-            for (name, pattern), verify in itertools.product(FORMATS.items(), (True, False)):
-                path = ROOT / "models" / pattern.format(model)
-                key = (_sha256(path), verifier_digest(load_model(path)) if verify else "")
-                if verify and not key[1]:
-                    continue
-                if any((row.sha256, row.verifier) == key for row in known.rows):
-                    continue
-                row = bench.measure(path, name, *key)
-                place = (row.model, row.format, bool(row.verifier))
-                kept = [r for r in known.rows if (r.model, r.format, bool(r.verifier)) != place]
-                known = Report(_where(), (*kept, row))
-                args.output.write_text(json.dumps(dataclasses.asdict(known), indent=1) + "\n")
+            files = _files(model)
+            if {(r.sha256, r.verifier) for r in known.rows if r.model == model} == {
+                (file.sha256, file.verifier) for file in files
+            }:
+                continue
+            others = [row for row in known.rows if row.model != model]
+            known = Report(_where(), (*others, *_measure(model, files, args.data)))
+            args.output.write_text(json.dumps(dataclasses.asdict(known), indent=1) + "\n")
     args.output.with_suffix(".md").write_text(_table(known), encoding="utf-8")
 
 
@@ -129,90 +121,104 @@ def _where() -> str:
     )
 
 
-class _Bench:
-    """Measures the files of one model, all held against its float ONNX file."""
+@dataclass(frozen=True)
+class _File:
+    """A model file and what hears its detections again, "" where nothing does."""
 
-    def __init__(self, data: Path, model: str) -> None:
-        names = ["manifest_real.csv", f"{model}.csv"]  # the second for words that nobody recorded
-        self._clips = read_manifests([data / name for name in names if (data / name).exists()])
-        self._model = model
+    format: str
+    path: Path
+    sha256: str
+    verifier: str
 
-    def measure(self, path: Path, name: str, sha256: str, verifier: str) -> Row:
-        loaded = load_model(path)
-        features, expected = self._reference
-        difference = np.abs(_posteriors(loaded, features) - expected)
-        several = len(loaded.info.keywords) > 1
-        heard = _several if several else functools.partial(_one, verify=bool(verifier))
-        return Row(
-            model=self._model,
-            format=name,
-            sha256=sha256,
-            verifier=verifier,
-            runtime=loaded.runtime,
-            size=path.stat().st_size,
-            largest=float(difference.max()),
-            mean=float(difference.mean()),
-            self_test=judge(loaded).difference,
-            **heard(loaded, self._clips),
+
+def _files(model: str) -> list[_File]:
+    """List the files of a model: each with its verifier, where it has one, and without it."""
+    files = []
+    for name, pattern in FORMATS.items():
+        path = ROOT / "models" / pattern.format(model)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        verifiers = sorted({verifier_digest(load_model(path)), ""}, reverse=True)
+        files += [_File(name, path, sha256, verifier) for verifier in verifiers]
+    return files
+
+
+def _measure(model: str, files: list[_File], data: Path) -> list[Row]:
+    names = ["manifest_real.csv", f"{model}.csv"]  # the second for words that nobody recorded
+    clips = read_manifests([data / name for name in names if (data / name).exists()])
+    loaded = {file.path: load_model(file.path) for file in files}
+    reference, *_ = loaded.values()  # ONNX float
+    features = _features(clips, reference.info)
+    expected = _posteriors(reference, features)
+    apart = {p: np.abs(_posteriors(one, features) - expected) for p, one in loaded.items()}
+    detectors = [
+        KeywordDetector(loaded[file.path], vad="off", verify=bool(file.verifier)) for file in files
+    ]
+    return [
+        Row(
+            model=model,
+            format=file.format,
+            sha256=file.sha256,
+            verifier=file.verifier,
+            runtime=loaded[file.path].runtime,
+            size=file.path.stat().st_size,
+            largest=float(apart[file.path].max()),
+            mean=float(apart[file.path].mean()),
+            self_test=judge(loaded[file.path]).difference,
+            **dataclasses.asdict(heard),
         )
-
-    @functools.cached_property
-    def _reference(self) -> tuple[list[FloatArray], FloatArray]:
-        """The steps of the clean keywords, and the float file's posteriors of them."""
-        reference = load_model(ROOT / "models" / FORMATS["ONNX float"].format(self._model))
-        features = _features(self._clips, reference.info)
-        return features, _posteriors(reference, features)
+        for file, heard in zip(files, hear(detectors, clips), strict=True)
+    ]
 
 
-def _one(model: Model, clips: list[Clip], verify: bool) -> dict[str, Any]:
-    """Judge a model of one word as `kwspot eval` does."""
-    conditions = tuple(parse_condition(text) for text in CONDITIONS)
-    result = evaluate(model, clips, Options(conditions=conditions, verify=verify))
-    return {
-        "clips": result.recalls[0].clips,
-        "hits": {recall.condition: recall.hits for recall in result.recalls},
-        "false_alarms": len(result.false_alarms.events),
-        "hours": result.false_alarms.hours,
-    }
+@dataclass
+class Heard:
+    """What a detector made of the streams."""
+
+    clips: int
+    hits: dict[str, int]
+    false_alarms: int
+    hours: float
 
 
-def _several(model: Model, clips: list[Clip]) -> dict[str, Any]:
-    """Judge all words of a model together, by the streams of `kwspot eval`."""
-    words = [keyword.label for keyword in model.info.keywords]
+def hear(detectors: Sequence[KeywordDetector], clips: Sequence[Clip]) -> list[Heard]:
+    """Let detectors of the same words hear the streams of `kwspot eval`, all at once.
+
+    A stream of keywords counts their own word only, that of other sound all words.
+    """
+    words = [keyword.label for keyword in detectors[0].info.keywords]
     materials = {word: choose_material(clips, word, "test") for word in words}
-    hits = dict.fromkeys(CONDITIONS, 0)
-    for condition, (word, material) in itertools.product(CONDITIONS, materials.items()):
-        places, times = _listen(
-            model, positive_stream(material, parse_condition(condition), 0), word
-        )
-        hits[condition] += sum(heard_words(places, times))
     material = materials[words[0]]
     others = [c for c in material.negatives if not any(c.mentions(word) for word in words)]
     stream = negative_stream(dataclasses.replace(material, negatives=tuple(others)), 0)
-    places, times = _listen(model, stream, *words)
-    return {
-        "clips": sum(len(material.positives) for material in materials.values()),
-        "hits": hits,
-        "false_alarms": len(separate(times)),
-        "hours": sum(p.word[1] - p.word[0] for p in places) / SAMPLE_RATE / 3600,
-    }
+    places, times = _listen(detectors, stream, words)
+    hours = sum(p.word[1] - p.word[0] for p in places) / SAMPLE_RATE / 3600
+    count = sum(len(material.positives) for material in materials.values())
+    found = [Heard(count, dict.fromkeys(CONDITIONS, 0), len(separate(t)), hours) for t in times]
+    for condition, (word, material) in itertools.product(CONDITIONS, materials.items()):
+        stream = positive_stream(material, parse_condition(condition), 0)
+        places, times = _listen(detectors, stream, [word])
+        for heard, own in zip(found, times, strict=True):
+            heard.hits[condition] += sum(heard_words(places, own))
+    return found
 
 
-def _listen(model: Model, stream: Stream, *words: str) -> tuple[list[Place], list[int]]:
-    """Return the places of a stream and when one of the words was detected, in samples."""
-    detector, places, times = KeywordDetector(model), [], []
+def _listen(
+    detectors: Sequence[KeywordDetector], stream: Stream, words: Sequence[str]
+) -> tuple[list[Place], list[list[int]]]:
+    """Return the places of a stream, and when each detector heard one of `words`, in samples."""
+    places: list[Place] = []
+    times: list[list[int]] = [[] for _ in detectors]
+    for detector in detectors:
+        detector.reset()
     for place, samples in stream:
         places.append(place)
-        found = [hit for hit in detector.process(samples) if hit.keyword in words]
-        times += [round(hit.end * SAMPLE_RATE) for hit in found]
+        for detector, own in zip(detectors, times, strict=True):
+            found = [hit for hit in detector.process(samples) if hit.keyword in words]
+            own += [round(hit.end * SAMPLE_RATE) for hit in found]
     return places, times
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _features(clips: list[Clip], info: ModelInfo) -> list[FloatArray]:
+def _features(clips: Sequence[Clip], info: ModelInfo) -> list[FloatArray]:
     """Compute the features of the stream of clean keywords, step by step."""
     material = choose_material(clips, info.keywords[0].label, "test")
     front_end, log_mel = info.front_end, LogMel(info.front_end)

@@ -12,7 +12,7 @@ import numpy as np
 from kwspot.features import SAMPLE_RATE, FloatArray
 
 HANG_OVER = 1.0  # seconds; longer than pauses inside a phrase and than a model needs after a word
-VAD_FRAME = 160  # 10 ms, the shortest frame that webrtcvad takes
+VAD_FRAME = 160  # 10 ms: it adapts by frames, and with those of 20 ms holds on twice as long
 
 _FULL, _INT16_FULL = np.float32(1), np.float32(32767)
 

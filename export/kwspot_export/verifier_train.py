@@ -27,7 +27,14 @@ from kwspot.calibration import BLOCK, HIGHEST_PEAKS
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.model import Model
 from kwspot.modelfile import SENSITIVITIES, OperatingPoint, Provenance
-from kwspot.verifier import FORMAT, Verifier, VerifierInfo, verifier_path, write_verifier
+from kwspot.verifier import (
+    FORMAT,
+    Verifier,
+    VerifierInfo,
+    find_verifier,
+    verifier_path,
+    write_verifier,
+)
 from kwspot.verifier_net import VerifierNet
 from kwspot_export.calibration import LEAST_SLOPE, fit_logistic
 from kwspot_export.effort import Verifying
@@ -76,7 +83,6 @@ class Verified:
     info: VerifierInfo
     alone: Score
     verified: Score
-    windows: int
 
 
 def train_verifier(
@@ -93,11 +99,7 @@ def train_verifier(
     `licences` are those of the run's sources. Raises TrainingError for a model that hears several
     words or another than the recipe's, and where validation streams tell nothing.
     """
-    labels = [keyword.label for keyword in model.info.keywords]
-    if labels != [run.recipe.keyword]:
-        raise TrainingError(
-            f"{model.path} hears {', '.join(labels)}, the recipe is for {run.recipe.keyword!r}"
-        )
+    _check_word(run, model)
     windows = draw_windows(
         run,
         model,
@@ -122,15 +124,44 @@ def train_verifier(
         operating_points={name: OperatingPoint(1.0, 0.0) for name in SENSITIVITIES},
         provenance=provenance,
     )
-    path = verifier_path(model.path)
-    verifier = Verifier(info, head.arrays(), path)
+    verifier = Verifier(info, head.arrays(), verifier_path(model.path))
     _prove(head, verifier, net)
-    trained = _calibrate(run, model, verifier, net, len(windows.labels), report)
-    with draft(path) as file:
-        write_verifier(trained.info, verifier.weights, file)
-    card = path.with_suffix(".md")
-    card.write_text(_card(run, model, trained, effort, licences), encoding="utf-8")
+    trained = _calibrate(run, model, verifier, net, report)
+    card = _origin(run, model, info, len(windows.labels), effort, licences)
+    _publish(verifier, trained, card)
     return trained
+
+
+def calibrate_verifier(run: Run, model: Model, report: Report) -> Verified:
+    """Fit the sum and the thresholds of the verifier beside a model again; its head stays.
+
+    The card is written anew from its score on. Raises TrainingError as `train_verifier` does, and
+    for a model without a verifier, ModelError for a verifier that cannot be used.
+    """
+    _check_word(run, model)
+    verifier = find_verifier(model)
+    if verifier is None:
+        raise TrainingError(f"{model.path} has no verifier: leave --calibrate out to train one")
+    trained = _calibrate(run, model, verifier, verifier.net, report)
+    card = verifier.path.with_suffix(".md")
+    before = card.read_text(encoding="utf-8") if card.is_file() else f"# {verifier.path.name}\n\n"
+    _publish(verifier, trained, before.partition("## Score")[0])
+    return trained
+
+
+def _check_word(run: Run, model: Model) -> None:
+    labels = [keyword.label for keyword in model.info.keywords]
+    if labels != [run.recipe.keyword]:
+        raise TrainingError(
+            f"{model.path} hears {', '.join(labels)}, the recipe is for {run.recipe.keyword!r}"
+        )
+
+
+def _publish(verifier: Verifier, trained: Verified, card: str) -> None:
+    """Write the file, and beside it its card, of which `card` is all up to the score."""
+    with draft(verifier.path) as file:
+        write_verifier(trained.info, verifier.weights, file)
+    verifier.path.with_suffix(".md").write_text(card + _fitted(trained), encoding="utf-8")
 
 
 def _hear(net: VerifierNet, windows: Windows, threads: int, report: Report) -> npt.NDArray:
@@ -205,7 +236,7 @@ class _Judge(Listener):
 
 
 def _calibrate(
-    run: Run, model: Model, verifier: Verifier, net: VerifierNet, windows: int, report: Report
+    run: Run, model: Model, verifier: Verifier, net: VerifierNet, report: Report
 ) -> Verified:
     """Fit the sum and the thresholds to validation streams, and tell how both ways do there."""
     sound = run.validation_sound
@@ -243,7 +274,7 @@ def _calibrate(
             score.recall[rate] = float(np.mean(score.hits >= score.threshold(rate)))
     points = operating_points(verified, run.recipe.false_alarms_per_hour)
     log.info("verified: merit %.3f, the model alone %.3f", verified.merit, before.merit)
-    return Verified(replace(info, operating_points=points), before, verified, windows)
+    return Verified(replace(info, operating_points=points), before, verified)
 
 
 def candidates(
@@ -295,31 +326,25 @@ def _best(verifier: Verifier, found: list[Candidate]) -> float:
     return max((verifier.score(1 / (1 + np.exp(-one.own)), one.head) for one in found), default=0.0)
 
 
-def _card(
-    run: Run, model: Model, trained: Verified, effort: Verifying, licences: Mapping[str, str]
+def _origin(
+    run: Run,
+    model: Model,
+    info: VerifierInfo,
+    windows: int,
+    effort: Verifying,
+    licences: Mapping[str, str],
 ) -> str:
-    info, alone, verified = trained.info, trained.alone, trained.verified
     data = "\n".join(
         f"| {source} | {licences[source]} | {clips} | {hours:.2f} |"
         for source, (clips, hours) in sorted(run.trained_sources().items())
     )
-    points = "\n".join(
-        f"| {name} | {point.threshold:.4f} | {point.false_alarms_per_hour:g} "
-        f"| {100 * np.mean(verified.hits >= point.threshold):.1f} |"
-        for name, point in info.operating_points.items()
-    )
-    recalls = "\n".join(
-        f"| {rate:g} | {100 * alone.recall[rate]:.1f} | {100 * verified.recall[rate]:.1f} |"
-        for rate in RATES
-    )
-    name = verifier_path(model.path).name
-    return f"""# {name}
+    return f"""# {verifier_path(model.path).name}
 
 Hears again what {model.path.name}, or another format of it, takes for «{info.keyword}», with \
 `{info.net}`.
 Licence of the weights: {info.provenance.licence}.
 
-Trained on {trained.windows:,} windows of {info.samples / SAMPLE_RATE:.2f} s, \
+Trained on {windows:,} windows of {info.samples / SAMPLE_RATE:.2f} s, \
 {effort.steps} steps of 64: {info.provenance.recipe}.
 
 ## Trained on
@@ -330,7 +355,21 @@ Trained on {trained.windows:,} windows of {info.samples / SAMPLE_RATE:.2f} s, \
 
 No clip of role `test` was trained on, or used to choose a threshold.
 
-## Score
+"""
+
+
+def _fitted(trained: Verified) -> str:
+    info, alone, verified = trained.info, trained.alone, trained.verified
+    points = "\n".join(
+        f"| {name} | {point.threshold:.4f} | {point.false_alarms_per_hour:g} "
+        f"| {100 * np.mean(verified.hits >= point.threshold):.1f} |"
+        for name, point in info.operating_points.items()
+    )
+    recalls = "\n".join(
+        f"| {rate:g} | {100 * alone.recall[rate]:.1f} | {100 * verified.recall[rate]:.1f} |"
+        for rate in RATES
+    )
+    return f"""## Score
 
 Heard again is what scores {info.candidate:g} or more. The logit of the new score is \
 {info.score_weight:.3f} times that

@@ -15,7 +15,7 @@ from kwspot_export.teachers import TeacherError, open_teacher
 from kwspot_export.train import Run
 from kwspot_export.validation import block_peaks
 from kwspot_export.verifier_head import VerifierHead, fit_head
-from kwspot_export.verifier_train import Verified, train_verifier
+from kwspot_export.verifier_train import Verified, calibrate_verifier, train_verifier
 from kwspot_export.verifier_windows import draw_windows, ending_at, scores_of
 from torch import nn
 from toy import assert_one_sentence
@@ -26,8 +26,8 @@ from kwspot.cli import main
 from kwspot.features import SAMPLE_RATE
 from kwspot.loader import VERIFIER_NET, models_folder
 from kwspot.model import Model
-from kwspot.modelfile import Provenance
-from kwspot.verifier import Verifier, VerifierInfo, read_verifier
+from kwspot.modelfile import OperatingPoint, Provenance
+from kwspot.verifier import Verifier, VerifierInfo, read_verifier, write_verifier
 from kwspot.verifier_net import VerifierNet, installed_net, probe_samples
 
 SMALL = Verifying(composed=128, mined=100, passes=2, steps=60)
@@ -243,6 +243,34 @@ def test_a_verifier_is_for_one_word(finished: Run, model: Model, net: VerifierNe
     assert_one_sentence(error.value)
 
 
+def test_a_verifier_is_calibrated_again_and_its_head_stays(
+    trained: Verifier,
+    finished: Run,
+    model: Model,
+    net: VerifierNet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("verifier", "verifier_net"):
+        monkeypatch.setattr(f"kwspot.{module}.models_folder", lambda: net.path.parent)
+    installed_net.cache_clear()
+    other = load_model(shutil.copy(model.path, tmp_path / "toy.onnx"))
+    with pytest.raises(TrainingError, match="has no verifier: leave --calibrate out") as error:
+        calibrate_verifier(finished, other, lambda *progress: None)
+    assert_one_sentence(error.value)
+    path, card = tmp_path / "toy.verifier.npz", tmp_path / "toy.verifier.md"
+    off = {name: OperatingPoint(0.999, 7.0) for name in trained.info.operating_points}
+    write_verifier(replace(trained.info, operating_points=off), trained.weights, path)
+    written = trained.path.with_suffix(".md").read_text(encoding="utf-8")
+    card.write_text(written.replace("## Score", "By hand.\n\n## Score").replace("| low |", "| 1 |"))
+    calibrate_verifier(finished, other, lambda *progress: None)
+    found = read_verifier(path)
+    assert found.info == trained.info
+    assert all(np.array_equal(found.weights[k], v) for k, v in trained.weights.items())
+    assert card.read_text(encoding="utf-8").replace("By hand.\n\n", "") == written
+    installed_net.cache_clear()
+
+
 @pytest.mark.slow
 def test_the_command_writes_a_verifier_that_the_detector_finds(
     finished: Run,
@@ -261,3 +289,5 @@ def test_the_command_writes_a_verifier_that_the_detector_finds(
     assert read_verifier(tmp_path / "toy.verifier.npz").info.net == VERIFIER_NET
     assert (models_folder() / VERIFIER_NET).is_file()
     assert KeywordDetector(path).info.keywords[0] != load_model(path).info.keywords[0]
+    assert main([str(part) for part in [*arguments, "--calibrate"]]) == 0
+    assert "verified" in capsys.readouterr().out

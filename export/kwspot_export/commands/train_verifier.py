@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", dest="folder", type=Path, help="folder of the run (default: runs/NAME-verifier)"
     )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="keep the verifier that the model has; fit only its thresholds again",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
     parser.add_argument("--workers", type=int, default=2, help="threads that run the net")
 
@@ -35,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     from kwspot_export.publish import versions
     from kwspot_export.recipe import read_recipe
     from kwspot_export.train import Run
-    from kwspot_export.verifier_train import train_verifier
+    from kwspot_export.verifier_train import calibrate_verifier, train_verifier
 
     torch.set_num_threads(1)
     recipe = read_recipe(args.recipe)
-    model, net = load_model(args.model), installed_net(VERIFIER_NET)
+    model = load_model(args.model)
     folder = args.folder or Path("runs") / f"{recipe.name}-verifier"
     with bars() as shown:
         job = Run(
@@ -51,14 +56,24 @@ def run(args: argparse.Namespace) -> int:
             args.workers,
             lambda *done: shown.prepared("decode", *done),
         )
-        provenance = Provenance(
-            recipe.licence,
-            ", ".join(sorted(job.trained_sources())),
-            f"kwspot train-verifier --recipe {args.recipe.name}, seed {recipe.seed}",
-            versions(),
-        )
-        licences = recipe.data.licences
-        trained = train_verifier(job, model, net, Verifying(), provenance, licences, shown.prepared)
+        if args.calibrate:
+            trained = calibrate_verifier(job, model, shown.prepared)
+        else:
+            provenance = Provenance(
+                recipe.licence,
+                ", ".join(sorted(job.trained_sources())),
+                f"kwspot train-verifier --recipe {args.recipe.name}, seed {recipe.seed}",
+                versions(),
+            )
+            trained = train_verifier(
+                job,
+                model,
+                installed_net(VERIFIER_NET),
+                Verifying(),
+                provenance,
+                recipe.data.licences,
+                shown.prepared,
+            )
     print(
         f"merit {trained.verified.merit:.3f} verified, {trained.alone.merit:.3f} the model alone; "
         f"candidates from {trained.info.candidate:g} on"

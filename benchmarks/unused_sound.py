@@ -106,7 +106,9 @@ def tuxpaint(package: Path) -> Iterator[Recording]:
         known = described.is_file()
         lines = described.read_text("utf-8", errors="replace").splitlines() if known else []
         texts = dict(line.split(".utf8=", 1) for line in lines if ".utf8=" in line)
-        yield path, texts.get(language.lstrip("_").partition(".")[0], lines[0] if lines else "")
+        said = texts.get(language.lstrip("_").partition(".")[0], "")
+        # In English, too: a word may be the same in the other language, and spelt otherwise.
+        yield path, " ".join(filter(None, (said, *lines[:1])))
 
 
 PACKAGES = {

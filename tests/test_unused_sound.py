@@ -65,7 +65,7 @@ def test_a_manifest_lists_what_all_packages_hold(
         "flight-of-the-amazon-queen/speech/020001P2.mp3": "",
         "drascula/speech/L1.wav": "",
         "hedgewars-data/voices/Pirate/Fire.ogg": "",
-        "tuxpaint-stamps-default/cow_desc_es.ogg": "Una vaca.",
+        "tuxpaint-stamps-default/cow_desc_es.ogg": "Una vaca. A cow.",
         "tuxpaint-stamps-default/pig_desc_xx.ogg": "",
     }
     assert all(clip.role == "test" for clip in clips)

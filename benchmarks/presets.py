@@ -38,9 +38,7 @@ from kwspot.verifier import verifier_digest
 RESULTS = Path(__file__).parent / "results"
 MODELS = ("alexa", "computer", "jarvis", "hey_jarvis")
 SEEN = "The streams of role test, on which no threshold was chosen, but which were looked at before"
-UNUSED = (
-    "Dialogue, battle cries and spoken words of Debian's packages (`unused_sound.py`), heard once"
-)
+UNUSED = "Dialogue, battle cries and words of Debian's packages (`unused_sound.py`), unused before"
 
 Result = dict[str, Any]
 

@@ -15,10 +15,12 @@ test clips are in DIR/hey_jarvis.csv (see benchmarks/README.md).
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,21 +91,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with manifest_real.csv")
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON; the table goes next")
+    parser.add_argument("--workers", type=int, default=2, help="models heard at a time")
     parser.add_argument("--render", action="store_true", help="write the table again")
     args = parser.parse_args()
     if args.data is None and not args.render:
         parser.error("--data or --render is needed")
     known = _read(args.output)
     if not args.render:
-        for model in MODELS:
-            files = _files(model)
-            if {(r.sha256, r.verifier) for r in known.rows if r.model == model} == {
-                (file.sha256, file.verifier) for file in files
-            }:
-                continue
-            others = [row for row in known.rows if row.model != model]
-            known = Report(_where(), (*others, *_measure(model, files, args.data)))
-            args.output.write_text(json.dumps(dataclasses.asdict(known), indent=1) + "\n")
+        stale = [model for model in MODELS if not _current(model, known)]
+        with ProcessPoolExecutor(args.workers) as pool:
+            measured = pool.map(functools.partial(_measure, data=args.data), stale)
+            for model, rows in zip(stale, measured, strict=True):
+                others = [row for row in known.rows if row.model != model]
+                known = Report(_where(), (*others, *rows))
+                args.output.write_text(json.dumps(dataclasses.asdict(known), indent=1) + "\n")
     args.output.with_suffix(".md").write_text(_table(known), encoding="utf-8")
 
 
@@ -142,7 +143,13 @@ def _files(model: str) -> list[_File]:
     return files
 
 
-def _measure(model: str, files: list[_File], data: Path) -> list[Row]:
+def _current(model: str, known: Report) -> bool:
+    rows = {(row.sha256, row.verifier) for row in known.rows if row.model == model}
+    return rows == {(file.sha256, file.verifier) for file in _files(model)}
+
+
+def _measure(model: str, data: Path) -> list[Row]:
+    files = _files(model)
     names = ["manifest_real.csv", f"{model}.csv"]  # the second for words that nobody recorded
     clips = read_manifests([data / name for name in names if (data / name).exists()])
     loaded = {file.path: load_model(file.path) for file in files}

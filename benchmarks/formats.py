@@ -16,7 +16,6 @@ test clips are in DIR/hey_jarvis.csv (see benchmarks/README.md).
 import argparse
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ from kwspot.hits import heard_words
 from kwspot.loader import load_model
 from kwspot.manifest import Clip, read_manifests
 from kwspot.material import choose_material
-from kwspot.model import Model
+from kwspot.model import Model, sha256_of
 from kwspot.modelfile import ModelInfo
 from kwspot.records import read_record
 from kwspot.selftest import judge
@@ -136,10 +135,9 @@ def _files(model: str) -> list[_File]:
     """List the files of a model: each with its verifier, where it has one, and without it."""
     files = []
     for name, pattern in FORMATS.items():
-        path = ROOT / "models" / pattern.format(model)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        verifiers = sorted({verifier_digest(load_model(path)), ""}, reverse=True)
-        files += [_File(name, path, sha256, verifier) for verifier in verifiers]
+        loaded = load_model(ROOT / "models" / pattern.format(model))
+        verifiers = sorted({verifier_digest(loaded), ""}, reverse=True)
+        files += [_File(name, loaded.path, sha256_of(loaded), one) for one in verifiers]
     return files
 
 

@@ -20,6 +20,7 @@ import wave
 from collections.abc import Iterator
 from pathlib import Path
 
+from kwspot.features import SAMPLE_RATE
 from kwspot.manifest import COLUMNS
 from kwspot.sources import AudioFile
 
@@ -44,7 +45,7 @@ def main() -> None:
             if not (folder / package).is_dir():
                 _download(package, folder)
             for path, text in recordings(folder / package):
-                seconds = sum(map(len, AudioFile(path))) / 16_000
+                seconds = sum(map(len, AudioFile(path))) / SAMPLE_RATE
                 if seconds >= SHORTEST:
                     hours += seconds / 3600
                     name = path.relative_to(folder).as_posix()

@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,30 +209,35 @@ def test_a_trained_verifier_says_how_it_came_about(trained: Verifier, net: Verif
     assert "toy-secret" not in card
 
 
+@pytest.fixture
+def installed(net: VerifierNet, monkeypatch: pytest.MonkeyPatch) -> Iterator[VerifierNet]:
+    """The toy net, where kwspot looks for those that come along."""
+    for module in ("verifier", "verifier_net"):
+        monkeypatch.setattr(f"kwspot.{module}.models_folder", lambda: net.path.parent)
+    installed_net.cache_clear()
+    yield net
+    installed_net.cache_clear()
+
+
 def test_the_detector_scores_as_the_calibration_did(
     trained: Verifier,
     finished: Run,
     model: Model,
-    net: VerifierNet,
-    monkeypatch: pytest.MonkeyPatch,
+    installed: VerifierNet,
 ) -> None:
     """What thresholds were fitted to is what a stream gets, peak by peak."""
     from kwspot_export.verifier_train import candidates
 
-    for module in ("verifier", "verifier_net"):
-        monkeypatch.setattr(f"kwspot.{module}.models_folder", lambda: net.path.parent)
-    installed_net.cache_clear()
     samples = finished.validation_sound.stretch(0)
     found = KeywordDetector(model, vad="off").score(samples)[:, 0]
     scores = scores_of(model, samples)
     wanted = np.zeros(len(scores))
-    for one in candidates(model, trained, net, samples, scores, trained.info.candidate):
+    for one in candidates(model, trained, installed, samples, scores, trained.info.candidate):
         own = 1 / (1 + np.exp(-one.own))
         wanted[one.output] = trained.score(own, one.head)
     assert wanted.any()
     peaks = block_peaks(np.pad(found, (len(scores) - len(found), 0)))
     np.testing.assert_allclose(peaks, block_peaks(wanted), atol=1e-3)
-    installed_net.cache_clear()
 
 
 def test_a_verifier_is_for_one_word(finished: Run, model: Model, net: VerifierNet) -> None:
@@ -247,13 +253,9 @@ def test_a_verifier_is_calibrated_again_and_its_head_stays(
     trained: Verifier,
     finished: Run,
     model: Model,
-    net: VerifierNet,
+    installed: VerifierNet,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in ("verifier", "verifier_net"):
-        monkeypatch.setattr(f"kwspot.{module}.models_folder", lambda: net.path.parent)
-    installed_net.cache_clear()
     other = load_model(shutil.copy(model.path, tmp_path / "toy.onnx"))
     with pytest.raises(TrainingError, match="has no verifier: leave --calibrate out") as error:
         calibrate_verifier(finished, other, lambda *progress: None)
@@ -268,7 +270,6 @@ def test_a_verifier_is_calibrated_again_and_its_head_stays(
     assert found.info == trained.info
     assert all(np.array_equal(found.weights[k], v) for k, v in trained.weights.items())
     assert card.read_text(encoding="utf-8").replace("By hand.\n\n", "") == written
-    installed_net.cache_clear()
 
 
 @pytest.mark.slow

@@ -35,9 +35,12 @@ from kwspot.records import read_record
 if TYPE_CHECKING:
     from kwspot.verifier_net import VerifierNet
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".verifier.npz"
 TAPS, STRIDE = 5, 2  # of the head's convolutions; the second goes in steps of two
+# Scores below 0.05 and above 0.95 count as these: what lies beyond differs from format to format, for
+# those in eight bits end at 0.996.
+LEAST_SCORE, HIGHEST_SCORE = 0.05, 0.95
 WEIGHTS = ("project", "project_bias", "first", "first_bias", "second", "second_bias", "out")
 
 
@@ -46,8 +49,8 @@ class VerifierInfo:
     """All that the file of a verifier says of itself.
 
     Scores of `keyword` from `candidate` on are heard again by the net in the file `net`: with the
-    logit of the head, the new score's logit is `score_weight` times the old one's, plus
-    `head_weight` times the head's, plus `offset`. `operating_points` hold for new scores.
+    logit of the head, the new score's logit is `score_weight` times the old one's (`own_logit`),
+    plus `head_weight` times the head's, plus `offset`. `operating_points` hold for new scores.
     """
 
     format: int
@@ -92,8 +95,7 @@ class Verifier:
 
     def score(self, score: float, logit: float) -> float:
         """Combine a score of the model, 0 to 1, with the logit of the head."""
-        info, bounded = self.info, min(max(score, 1e-6), 1 - 1e-6)
-        own = math.log(bounded / (1 - bounded))
+        info, own = self.info, own_logit(score)
         combined = info.score_weight * own + info.head_weight * logit + info.offset
         return 1 / (1 + math.exp(-min(max(combined, -30.0), 30.0)))
 
@@ -104,6 +106,12 @@ class Verifier:
         return dataclasses.replace(
             info, keywords=(dataclasses.replace(keyword, operating_points=points),)
         )
+
+
+def own_logit(score: float) -> float:
+    """Return the logit of a model's score as it counts in the sum, within bounds."""
+    bounded = min(max(score, LEAST_SCORE), HIGHEST_SCORE)
+    return math.log(bounded / (1 - bounded))
 
 
 class Verification:

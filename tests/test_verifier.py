@@ -27,6 +27,7 @@ from kwspot.verifier import (
     Verifier,
     VerifierInfo,
     find_verifier,
+    own_logit,
     read_verifier,
     verifier_path,
     write_verifier,
@@ -190,12 +191,20 @@ def changed(folder: Path, **changes: Any) -> str:
     return str(error.value)
 
 
+def test_scores_near_0_and_1_count_alike_in_all_formats() -> None:
+    verifier = Verifier(VERIFIER, random_head(), Path("tiny.verifier.npz"))
+    # Eight bits have no score between 0.996 and 1.
+    assert verifier.score(1.0, 0.5) == verifier.score(0.996, 0.5) == verifier.score(0.95, 0.5)
+    assert verifier.score(0.0, 0.5) == verifier.score(0.05, 0.5) < verifier.score(0.06, 0.5)
+    assert own_logit(0.5) == 0.0
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"keyword": "large"}, "verifies 'large', but"),
         ({"net": "absent.onnx"}, "needs absent.onnx, which is not installed"),
-        ({"format": 2}, "does not read"),
+        ({"format": FORMAT + 1}, "does not read"),
         ({"candidate": 0.0}, "impossible operating points"),
         ({"operating_points": {}}, "impossible operating points"),
         ({"colour": "red"}, "unknown setting 'colour'"),
@@ -212,7 +221,7 @@ def test_what_a_verifier_says_of_itself_must_fit(
 def test_damaged_files_are_refused(content: bytes | str, folder: Path) -> None:
     path = folder / "tiny.verifier.npz"
     if content == "pickled":
-        np.savez(path, info=np.array({"format": 1}, dtype=object))
+        np.savez(path, info=np.array({"format": FORMAT}, dtype=object))
     elif content == "half":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif isinstance(content, bytes):

@@ -32,6 +32,7 @@ from kwspot.verifier import (
     Verifier,
     VerifierInfo,
     find_verifier,
+    own_logit,
     verifier_path,
     write_verifier,
 )
@@ -290,8 +291,8 @@ def candidates(
     for step in np.flatnonzero(scores.reshape(-1, each).max(axis=1) >= candidate).tolist():
         heard = ending_at(samples, (step + 1) * each * OUTPUT_HOP, verifier.info.samples)
         logit = verifier.logit(net(heard))
-        own = np.clip(scores[step * each : (step + 1) * each].max(), 1e-6, 1 - 1e-6)
-        yield Candidate((step + 1) * each - 1, float(np.log(own / (1 - own))), logit)
+        own = own_logit(float(scores[step * each : (step + 1) * each].max()))
+        yield Candidate((step + 1) * each - 1, own, logit)
 
 
 def _fit(

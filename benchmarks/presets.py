@@ -28,7 +28,7 @@ from kwspot.detector import KeywordDetector
 from kwspot.hearing import NEGATIVES, Heard, Hearing
 from kwspot.intervals import garwood
 from kwspot.loader import find_model, load_model
-from kwspot.manifest import Clip, read_manifest
+from kwspot.manifest import Clip, read_manifest, spoken
 from kwspot.material import Material
 from kwspot.model import sha256_of
 from kwspot.operating import presets
@@ -70,7 +70,8 @@ def hear(name: str, clips: list[Clip]) -> Result:
     others = tuple(
         clip
         for clip in clips
-        if not clip.mentions(label) and not (said and clip.name.startswith(said))
+        if label not in spoken(clip.text)  # nor in a longer word, as Dutch likes them
+        and not (said and clip.name.startswith(said))
     )
     places, scores = [], []
     for place, samples in negative_stream(Material((), others, (), ()), seed=0):

@@ -1,7 +1,7 @@
 """Unpack what Rob Northen's ProPack packed, method 1, as games of the nineties did.
 
 ```
-RNC\\1, unpacked and packed size, CRC of both, leeway, chunks | bits in words of 16, and bytes
+"RNC", 1, unpacked and packed size, CRC of both, leeway, chunks | bits in words of 16, and bytes
 chunk: Huffman tables of raw lengths, distances, lengths; then (raw bytes, copy) pairs
 ```
 

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 FORMAT = 2
 SUFFIX = ".verifier.npz"
 TAPS, STRIDE = 5, 2  # of the head's convolutions; the second goes in steps of two
-# Scores below 0.05 and above 0.95 count as these: what lies beyond differs from format to format, for
-# those in eight bits end at 0.996.
+# Scores below 0.05 and above 0.95 count as these: what lies beyond differs from format to format,
+# for those in eight bits end at 0.996.
 LEAST_SCORE, HIGHEST_SCORE = 0.05, 0.95
 WEIGHTS = ("project", "project_bias", "first", "first_bias", "second", "second_bias", "out")
 

@@ -1,4 +1,4 @@
-"""All recordings of a manifest decoded once, as one long array of int16 on disk.
+"""All recordings of a manifest decoded once, as one long array of int16 at 16 kHz on disk.
 
 ```
 manifest -> clips -> one .i16 file (memory-mapped) + offsets
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
 
+from kwspot.convert import Converter
 from kwspot.errors import AudioError
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.manifest import Clip
@@ -78,7 +79,7 @@ class Corpus:
         """Decode `clips` into `cache`, or reuse what an earlier call decoded there.
 
         The cache is keyed by the names and sizes of the files, so that a changed data folder is
-        decoded anew. Raises AudioError for a recording that is missing or not at 16 kHz mono.
+        decoded anew. Raises AudioError for a recording that is missing or cannot be decoded.
         """
         sizes = [(clip.name, _size(clip)) for clip in clips]
         key = hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:16]
@@ -123,10 +124,12 @@ def _read(clip: Clip) -> npt.NDArray[np.int16]:
         samples, rate = soundfile.read(clip.path, dtype="int16", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"cannot decode {clip.path}: {error.error_string}") from error
-    if rate != SAMPLE_RATE or samples.shape[1] != 1:
-        raise AudioError(
-            f"{clip.path} is {rate} Hz with {samples.shape[1]} channels: "
-            f"training data must be {SAMPLE_RATE} Hz mono"
-        )
-    found: npt.NDArray[np.int16] = samples
-    return found
+    if rate == SAMPLE_RATE and samples.shape[1] == 1:
+        found: npt.NDArray[np.int16] = samples[:, 0]
+        return found
+    try:
+        blocks = list(Converter(rate, samples.shape[1]).blocks([samples]))
+    except AudioError as error:
+        raise AudioError(f"cannot use {clip.path}: {error}") from error
+    converted = np.concatenate([*blocks, np.zeros(0, np.float32)])
+    return np.clip(np.round(converted * 32768), -32768, 32767).astype(np.int16)

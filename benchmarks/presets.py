@@ -49,15 +49,19 @@ def main() -> None:
     """Hear the sound, or read what was heard, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, metavar="DIR", help=f"folder with {MANIFEST}")
+    parser.add_argument(
+        "--model", action="append", choices=MODELS, help="let this one hear it (default: all)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="models heard at a time")
     args = parser.parse_args()
     path = RESULTS / "presets.json"
     if args.data is not None:
         clips = [clip for clip in read_manifest(args.data / MANIFEST) if clip.role == "test"]
+        names = args.model or MODELS
         with ProcessPoolExecutor(args.workers) as pool:
-            heard = dict(zip(MODELS, pool.map(partial(hear, clips=clips), MODELS), strict=True))
-        report = {"machine": asdict(machine()), "models": heard}
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            heard = dict(zip(names, pool.map(partial(hear, clips=clips), names), strict=True))
+        results = _read(path.name) | heard
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (RESULTS / "presets.md").write_text(page(), encoding="utf-8")
 
 
@@ -82,6 +86,7 @@ def hear(name: str, clips: list[Clip]) -> Result:
     times = fire(negatives.scores, found[-1].threshold, info)
     ends = [place.end for place in places]
     return {
+        "machine": asdict(machine()),
         "file": model.path.name,
         "sha256": sha256_of(model),
         "verifier": verifier_digest(model),
@@ -101,7 +106,11 @@ def page() -> str:
     """Render both tables from the result files."""
     seen = {name: _read(f"{name}.json")["result"] for name in MODELS}
     unused = _read("presets.json")
-    place = unused["machine"]
+    places = dict.fromkeys(
+        f"{result['machine']['kwspot']} at {result['machine']['commit']}, "
+        f"{result['machine']['date']}"
+        for result in unused.values()
+    )
     return "\n".join(
         [
             "False alarms at the models' presets, counted, and promised in brackets, without a",
@@ -109,14 +118,13 @@ def page() -> str:
             "",
             f"{UNUSED}:",
             "",
-            *table(unused["models"]),
+            *table(unused),
             "",
             f"{SEEN}:",
             "",
             *table(seen),
             "",
-            f"The first by kwspot {place['kwspot']} at {place['commit']}, {place['date']}. Made by "
-            "`python benchmarks/presets.py`.",
+            f"The first by kwspot {'; '.join(places)}. Made by `python benchmarks/presets.py`.",
             "",
         ]
     )

@@ -36,8 +36,9 @@ from kwspot_export.student import FRAMES_PER_STEP, Streaming
 
 # Measured on «alexa» over 77 s of training sound: 0.09 (0.16 with weights of one scale a channel),
 # 0.004 and 0.9997. Where a word ends the posterior climbs from 0 to 1 within two outputs, so that
-# one output there may well be off by a tenth.
-MOST_LARGEST, MOST_MEAN, LEAST_CORRELATION = 0.25, 0.01, 0.995
+# one output there may well be off by a tenth. A word learnt in 600 steps, whose posteriors hardly
+# rose in the sound that was kept: 0.02, 0.0004 and 0.990, which is rounding.
+MOST_LARGEST, MOST_MEAN, LEAST_CORRELATION = 0.25, 0.01, 0.98
 # Kernels round sums in the last of eight bits differently; those that are wrong are off by more.
 SELF_TEST_TOLERANCE = 0.05
 
@@ -97,7 +98,7 @@ def check_agreement(
     """Hold a quantised model against the float net on the sound that was kept from calibration.
 
     Raises ParityError for an output that is off by more than 0.25, for 0.01 on average, and for
-    a correlation below 0.995; `path` is where the file would have gone.
+    a correlation below 0.98; `path` is where the file would have gone.
     """
     steps = len(calibration.kept) // FRAMES_PER_STEP
     if steps < PARITY_STEPS:

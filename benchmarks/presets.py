@@ -39,7 +39,11 @@ from kwspot.verifier import verifier_digest
 RESULTS = Path(__file__).parent / "results"
 MODELS = ("alexa", "computer", "jarvis", "hey_jarvis")
 SEEN = "The streams of role test, on which no threshold was chosen, but which were looked at before"
-UNUSED = "Dialogue and announcements of Debian's packages (`debian_speech.py`), unused before"
+UNUSED = (
+    "Dialogue and announcements of Debian's packages (`debian_speech.py`), on which nothing was\n"
+    "trained or fitted; unused before, but by an earlier hey_jarvis, whose counts made its\n"
+    "validation sound another"
+)
 SAID = {"computer": "debian/beneath-a-steel-sky/"}  # where a word is said, nobody wrote down when
 
 Result = dict[str, Any]

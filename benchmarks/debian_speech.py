@@ -6,11 +6,11 @@ python benchmarks/debian_speech.py DIR      downloads PACKAGES into DIR/debian, 
 ```
 
 An adventure game's dialogue is people acting, at any loudness; a drawing program's stamps are words
-and short sentences in a dozen languages; a telephone's announcements are read with care. Each
-package has a role: one to train on, three to choose thresholds on, and those that nothing in kwspot
-was ever trained or tuned on, which `presets.py` hears. None of it leaves DIR. On Debian, or a
-relative of it, packages are downloaded with apt-get; elsewhere, unpack each into DIR/debian/NAME
-first.
+and short sentences in a dozen languages; a telephone's announcements are read with care; toddlers'
+games say letters, syllables and words in two dozen more. Each package has a role: one to train on,
+three to choose thresholds on, and those that nothing in kwspot was ever trained or tuned on, which
+`presets.py` hears. None of it leaves DIR. On Debian, or a relative of it, packages are downloaded
+with apt-get; elsewhere, unpack each into DIR/debian/NAME first.
 
 The texts of the fish and of the stamps are in the manifest; those of the queen, of which no text
 holds a wake word, are not, and «Beneath a Steel Sky» speaks of computers.
@@ -50,9 +50,9 @@ def main() -> None:
     with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        for package, (role, recordings) in PACKAGES.items():
+        for package, (role, unpack) in PACKAGES.items():
             _download(package, packages)
-            for path, text in recordings(packages / package):
+            for path, text in unpack(packages / package):
                 seconds = soundfile.info(path).duration
                 if seconds >= SHORTEST:
                     hours[role] += seconds / 3600
@@ -169,6 +169,22 @@ def asterisk(package: Path) -> Iterator[Recording]:
             yield path, ""
 
 
+def asterisk_gsm(package: Path) -> Iterator[Recording]:
+    """Put headers before announcements that are bare GSM 06.10, as telephones send it."""
+    for raw in sorted(package.rglob("*.gsm")):
+        samples, rate = soundfile.read(
+            raw, samplerate=8000, channels=1, format="RAW", subtype="GSM610", dtype="int16"
+        )
+        soundfile.write(raw.with_suffix(".wav"), samples, rate)
+    yield from asterisk(package)
+
+
+def recordings(package: Path) -> Iterator[Recording]:
+    """Take all that is there: letters, syllables or words, in two dozen languages."""
+    for path in sorted(p for p in package.rglob("*") if p.suffix in (".ogg", ".wav")):
+        yield path, ""
+
+
 PACKAGES: dict[str, tuple[str, Callable[[Path], Iterator[Recording]]]] = {
     "flight-of-the-amazon-queen": ("train", flight_of_the_amazon_queen),
     "drascula": ("validation", drascula),
@@ -182,6 +198,11 @@ PACKAGES: dict[str, tuple[str, Callable[[Path], Iterator[Recording]]]] = {
     "asterisk-core-sounds-fr-wav": ("test", asterisk),
     "asterisk-core-sounds-it-wav": ("test", asterisk),
     "asterisk-core-sounds-ru-wav": ("test", asterisk),
+    "asterisk-prompt-es-co": ("test", asterisk_gsm),
+    "asterisk-prompt-fr-armelle": ("test", asterisk_gsm),
+    "asterisk-prompt-it-menardi-wav": ("test", asterisk),
+    "klettres-data": ("test", recordings),
+    "ktuberling-data": ("test", recordings),
 }
 
 

@@ -81,6 +81,18 @@ def test_fish_say_what_their_scripts_say(tmp_path: Path) -> None:
     assert text == 'Een computer. A \\"computer\\".'
 
 
+def test_bare_gsm_is_given_a_header(tmp_path: Path) -> None:
+    (tmp_path / "fr").mkdir()
+    soundfile.write(
+        tmp_path / "fr" / "hello.gsm", SOUND[::2], 8000, format="RAW", subtype="GSM610"
+    )
+    ((path, text),) = debian_speech.asterisk_gsm(tmp_path)
+    assert (path.name, text) == ("hello.wav", "")
+    heard, rate = soundfile.read(path)
+    assert rate == 8000
+    assert np.corrcoef(heard[: len(SOUND[::2])], SOUND[::2])[0, 1] > 0.9
+
+
 def test_a_manifest_lists_what_all_packages_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,8 +109,8 @@ def test_a_manifest_lists_what_all_packages_hold(
         (packages / name).parent.mkdir(parents=True, exist_ok=True)
         (packages / name).write_bytes(data)
     voices, stamps = packages / "hedgewars-data/voices/Pirate", packages / "tuxpaint-stamps-default"
-    calls = packages / "asterisk-core-sounds-en-wav"
-    for folder in (voices, calls / "en", calls / "en" / "silence"):
+    calls, letters = packages / "asterisk-core-sounds-en-wav", packages / "klettres-data"
+    for folder in (voices, calls / "en", calls / "en" / "silence", letters / "da"):
         folder.mkdir(parents=True)
     for path in (
         voices / "Fire.ogg",
@@ -106,9 +118,12 @@ def test_a_manifest_lists_what_all_packages_hold(
         stamps / "pig_desc_xx.ogg",
         calls / "en" / "goodbye.wav",
         calls / "en" / "silence" / "1.wav",
+        letters / "da" / "a.ogg",
     ):
         soundfile.write(path, SOUND, 16_000)
-    used = ("flight-of-the-amazon-queen", "drascula", "hedgewars-data", stamps.name, calls.name)
+    (letters / "da" / "a.png").touch()
+    used = ("flight-of-the-amazon-queen", "drascula", "hedgewars-data")
+    used += (stamps.name, calls.name, letters.name)
     monkeypatch.setattr(
         debian_speech, "PACKAGES", {name: debian_speech.PACKAGES[name] for name in used}
     )
@@ -122,6 +137,7 @@ def test_a_manifest_lists_what_all_packages_hold(
         "tuxpaint-stamps-default/cow_desc_es.ogg": ("Una vaca. A cow.", "validation"),
         "tuxpaint-stamps-default/pig_desc_xx.ogg": ("", "validation"),
         "asterisk-core-sounds-en-wav/en/goodbye.wav": ("", "test"),
+        "klettres-data/da/a.ogg": ("", "test"),
     }
-    assert [clip.seconds for clip in clips] == pytest.approx([1.0] * 6, abs=0.1)
+    assert [clip.seconds for clip in clips] == pytest.approx([1.0] * 7, abs=0.1)
     assert "0.00 h of role test in" in capsys.readouterr().out

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from presets import RESULTS, hear, page, table
+from presets import RESULTS, hear, page, table, together
 from sound import words
 from test_streams import write_manifest
 
@@ -29,6 +29,11 @@ def test_counts_and_hours_of_all_models_are_summed() -> None:
     # One in five hours, where half of one was promised; 0.025 and 5.57 are the limits for one.
     assert rows[2] == ("| low | 0.1 | 0 (0.2) | 1 (0.3) | 1 (0.5) | 0.20 | 0.01 to 1.11 | 2.00 |")
     assert rows[3].startswith("| high | 2 | 3 (4.0) | 2 (6.0) | 5 (10.0) | 1.00 |")
+
+
+def test_what_a_model_did_in_several_kinds_of_sound_is_summed() -> None:
+    both = together([result(2.0, (0, 3), (0.1, 2.0)), result(3.0, (1, 2), (0.1, 2.0))])
+    assert both == result(5.0, (1, 5), (0.1, 2.0))
 
 
 def test_models_of_other_promises_are_refused() -> None:

@@ -83,9 +83,7 @@ def test_fish_say_what_their_scripts_say(tmp_path: Path) -> None:
 
 def test_bare_gsm_is_given_a_header(tmp_path: Path) -> None:
     (tmp_path / "fr").mkdir()
-    soundfile.write(
-        tmp_path / "fr" / "hello.gsm", SOUND[::2], 8000, format="RAW", subtype="GSM610"
-    )
+    soundfile.write(tmp_path / "fr" / "hello.gsm", SOUND[::2], 8000, format="RAW", subtype="GSM610")
     ((path, text),) = debian_speech.asterisk_gsm(tmp_path)
     assert (path.name, text) == ("hello.wav", "")
     heard, rate = soundfile.read(path)

@@ -6,7 +6,6 @@ model is heard with and without its gate through a minute at home, most of it si
 
 import argparse
 import itertools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from kwspot.bench import (
     parse_report,
 )
 from kwspot.bench_plot import plot, require_matplotlib
+from kwspot.commands.numbers import count, positive
 from kwspot.comparison import Change, compare
 from kwspot.errors import KwspotError
 from kwspot.gate import VOICES
@@ -61,27 +61,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--chunk",
         action="append",
-        type=_positive,
+        type=positive,
         metavar="MS",
         help="milliseconds of audio a call (default: a step of the model)",
     )
     what.add_argument(
         "--threads",
         action="append",
-        type=_count,
+        type=count,
         metavar="N",
         help="threads that numpy may use; models always have one (default: 1)",
     )
     how = parser.add_argument_group("how")
     how.add_argument(
         "--seconds",
-        type=_positive,
+        type=positive,
         metavar="S",
         default=60.0,
         help="audio to hear a run, at most (default: 60)",
     )
     how.add_argument(
-        "--runs", type=_count, metavar="N", default=5, help="processes a case (default: 5)"
+        "--runs", type=count, metavar="N", default=5, help="processes a case (default: 5)"
     )
     how.add_argument(
         "--cold",
@@ -223,19 +223,3 @@ def _read(path: Path) -> Report:
     except (OSError, UnicodeDecodeError) as error:
         raise KwspotError(f"cannot read {path}: {error}") from error
     return parse_report(text, path.name)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
-    return int(text)

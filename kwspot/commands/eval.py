@@ -8,6 +8,7 @@ from pathlib import Path
 from kwspot.bench import machine
 from kwspot.bench_plot import require_matplotlib
 from kwspot.commands.listen import add_detector_arguments
+from kwspot.commands.numbers import whole
 from kwspot.conditions import every_condition, parse_condition
 from kwspot.errors import KwspotError
 from kwspot.evaluation import judge
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--conditions", choices=("all",), help="every kind that the recordings allow"
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="of all chance (default: 0)")
+    parser.add_argument("--seed", type=whole, default=0, help="of all chance (default: 0)")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write all results")
     parser.add_argument("--markdown", type=Path, metavar="FILE.md", help="write the tables")
     parser.add_argument(
@@ -125,13 +126,6 @@ class _Counter:
     def _print(self, text: str) -> None:
         if self._visible:
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from kwspot.clip_file import write_clip
+from kwspot.commands.numbers import count
 from kwspot.errors import AudioError, KwspotError
 from kwspot.features import SAMPLE_RATE
 from kwspot.manifest import Clip, add_clip, read_manifest, spoken
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `kwspot record`."""
     parser.add_argument("phrase", help="what will be said")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the clips")
-    parser.add_argument("--count", type=_count, default=10, help="clips (default: %(default)s)")
+    parser.add_argument("--count", type=count, default=10, help="clips (default: %(default)s)")
     parser.add_argument("--speaker", default="me", help="who says it (default: %(default)s)")
     parser.add_argument("--device", help="microphone: index or part of the name (`kwspot devices`)")
     parser.add_argument("--input", metavar="FILE", help="a recording instead of the microphone")
@@ -87,9 +88,3 @@ def _keep(folder: Path, take: Take, phrase: str, speaker: str) -> str:
 
 def _slug(text: str) -> str:
     return spoken(text).replace(" ", "_").replace("'", "")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
-    return int(text)

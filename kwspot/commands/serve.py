@@ -17,6 +17,7 @@ from kwspot.commands.listen import (
     add_voice_arguments,
     profiles_folder,
 )
+from kwspot.commands.numbers import count
 from kwspot.detector import KeywordDetector
 from kwspot.errors import KwspotError
 from kwspot.loader import load_model
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to listen (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-clients", type=_count, default=16, metavar="N", help="at once (default: 16)"
+        "--max-clients", type=count, default=16, metavar="N", help="at once (default: 16)"
     )
     parser.add_argument(
         "--language",
@@ -127,9 +128,3 @@ async def _announce(name: str, port: int) -> None:
             f"--zeroconf needs a package more ({error}): pip install 'kwspot[zeroconf]'"
         ) from error
     await HomeAssistantZeroconf(port, name).register_server()
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
-    return int(text)

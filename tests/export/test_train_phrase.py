@@ -286,7 +286,6 @@ def test_what_torch_raises_on_a_full_disk_is_told_as_that(
         (lambda a: ["beep boop", *a, "--licences", "/nowhere"], "cannot read /nowhere"),
         (lambda a: ["beep boop", *a, "--voices", "/nowhere"], "is no speech engine"),
         (lambda a: ["beep boop", *a, "--recordings", "/"], "has no recordings"),
-        (lambda a: ["beep boop", *a, "--seeds", "0"], "--seeds 0: train once at least"),
         (lambda a: ["--continue", "/", "--reviewed", "/"], "is no run"),
         (lambda a: ["--recipe", "r.toml", "--quick"], "--quick is for a phrase"),
     ],

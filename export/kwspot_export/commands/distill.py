@@ -8,6 +8,8 @@ batch is shared out over the processes.
 import argparse
 from pathlib import Path
 
+from kwspot.commands.numbers import whole
+
 HELP = "distil an encoder from large speech encoders"
 
 
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, help="model file (default: models/NAME.onnx where it fine-tunes)"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that make features")
+    parser.add_argument("--workers", type=whole, default=2, help="processes that make features")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ The teacher is a speaker embedding net in an ONNX file, as WeSpeaker and 3D-Spea
 import argparse
 from pathlib import Path
 
+from kwspot.commands.numbers import whole
+
 HELP = "distil a net that tells voices apart"
 
 
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="the net's file (ONNX)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that make features")
+    parser.add_argument("--workers", type=whole, default=2, help="processes that make features")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kwspot.commands.numbers import whole
+
 if TYPE_CHECKING:
     from kwspot_export.commands.console import Bars
     from kwspot_export.distill_recipe import FinetuneRecipe
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, help="model file (default: models/NAME.onnx)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that make features")
+    parser.add_argument("--workers", type=whole, default=2, help="processes that make features")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ train`. Interrupted, the command resumes.
 import argparse
 from pathlib import Path
 
+from kwspot.commands.numbers import count, whole
+
 HELP = "say phrases with many synthetic voices"
 NEAR_CLIPS = 5  # of each neighbour: many words by a few voices teach more than few by many
 
@@ -30,8 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"also say the N phrases that sound most like each, {NEAR_CLIPS} clips each",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder")
-    parser.add_argument("--seed", type=int, default=1, help="of the voices drawn (default: 1)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that speak (default: 2)")
+    parser.add_argument("--seed", type=whole, default=1, help="of the voices drawn (default: 1)")
+    parser.add_argument(
+        "--workers", type=count, default=2, help="processes that speak (default: 2)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ With --recipe, the recordings in DIR are all there is, and the recipe says which
 import argparse
 from pathlib import Path
 
+from kwspot.commands.numbers import count, whole
+
 HELP = "train a keyword model from a phrase or a recipe"
 OF_A_PHRASE = (
     *("quick", "seeds", "say", "voices", "recordings"),
@@ -32,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--run", dest="folder", type=Path, help="folder of the run (default: runs/NAME)"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that make batches")
+    parser.add_argument("--workers", type=whole, default=2, help="processes that make batches")
     own = parser.add_argument_group("for a phrase")
     own.add_argument(
         "--quick", action="store_true", help="about a third of the time, and a worse model"
     )
     own.add_argument(
         "--seeds",
-        type=int,
+        type=count,
         metavar="N",
         help="train N times, by other random numbers, and keep the mean of the weights if it does "
         "as well as the best (default: 1)",

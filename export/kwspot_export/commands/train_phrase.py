@@ -117,8 +117,6 @@ def _settings(args: argparse.Namespace) -> tuple["Settings", Path]:
     from kwspot_export.phrase_recipe import find_manifests
     from kwspot_export.phrase_settings import Settings, read_settings
 
-    if args.seeds is not None and args.seeds < 1:
-        raise KwspotError(f"--seeds {args.seeds}: train once at least")
     given = [*(args.recordings or []), *([args.reviewed] if args.reviewed else [])]
     recordings = tuple(str(path.resolve()) for path in given)
     if args.continued is not None:

@@ -7,6 +7,8 @@ net before it counts. `kwspot train PHRASE` makes one by itself.
 import argparse
 from pathlib import Path
 
+from kwspot.commands.numbers import whole
+
 HELP = "train what hears a model's detections again"
 
 
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the verifier that the model has; fit only its thresholds again",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
-    parser.add_argument("--workers", type=int, default=2, help="threads that run the net")
+    parser.add_argument("--workers", type=whole, default=2, help="threads that run the net")
 
 
 def run(args: argparse.Namespace) -> int:

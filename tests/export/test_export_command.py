@@ -8,7 +8,7 @@ from kwspot_export import formats
 from kwspot_export.commands import export
 from kwspot_export.distill_recipe import read_finetune_recipe
 from kwspot_export.finetune import Finetuning
-from kwspot_export.formats import FORMATS, export_formats, finished_run
+from kwspot_export.formats import FORMATS, dealt, export_formats, finished_run
 from kwspot_export.student import FRAMES_PER_STEP
 from kwspot_export.train import Run
 from kwspot_export.validation import block_peaks, smoothed
@@ -21,6 +21,12 @@ from kwspot.loader import load_model
 def command(run: Run, recipe_path: Path, data: Path, output: Path, *more: str) -> int:
     arguments = ["export", "--checkpoint", run.folder, "--recipe", recipe_path, "--data", data]
     return main([*map(str, arguments), "--output-dir", str(output), *more])
+
+
+def test_the_keyword_is_in_every_fourth_window() -> None:
+    order = dealt(40, np.random.default_rng(1))
+    assert sorted(order) == list(range(40))
+    assert all(np.sum(four < 10) == 1 for four in order.reshape(10, 4))
 
 
 @pytest.mark.slow

@@ -90,6 +90,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with manifest_real.csv")
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON; the table goes next")
+    parser.add_argument(
+        "--model", action="append", choices=MODELS, help="measure this one only (default: all)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="models heard at a time")
     parser.add_argument("--render", action="store_true", help="write the table again")
     args = parser.parse_args()
@@ -97,7 +100,7 @@ def main() -> None:
         parser.error("--data or --render is needed")
     known = _read(args.output)
     if not args.render:
-        stale = [model for model in MODELS if not _current(model, known)]
+        stale = [model for model in args.model or MODELS if not _current(model, known)]
         with ProcessPoolExecutor(args.workers) as pool:
             measured = pool.map(functools.partial(_measure, data=args.data), stale)
             for model, rows in zip(stale, measured, strict=True):

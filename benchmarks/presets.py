@@ -2,7 +2,8 @@
 
 ```
 python benchmarks/debian_speech.py DIR     collects that sound: DIR/manifest_debian.csv
-python benchmarks/presets.py --data DIR    hears it; writes results/presets.json and .md
+python benchmarks/presets.py --data DIR    hears it; writes results/presets.json and .md.
+                                           What today's files heard already is kept
 python benchmarks/presets.py               writes presets.md again
 ```
 
@@ -66,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, metavar="DIR", help=f"folder with {MANIFEST}")
     parser.add_argument(
-        "--model", action="append", choices=MODELS, help="let this one hear it (default: all)"
+        "--model", action="append", choices=MODELS, help="let this one hear it again"
     )
     parser.add_argument("--workers", type=int, default=2, help="models heard at a time")
     args = parser.parse_args()
@@ -78,9 +79,9 @@ def main() -> None:
             "first": [clip for clip in clips if clip.source in FIRST],
             "again": [clip for clip in clips if clip.source not in FIRST],
         }
-        names = args.model or MODELS
         with ProcessPoolExecutor(args.workers) as pool:
             for part, some in parts.items():
+                names = args.model or [n for n in MODELS if not _current(n, results[part])]
                 heard = pool.map(partial(hear, clips=some), names)
                 results[part] |= zip(names, heard, strict=True)
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -187,6 +188,12 @@ def table(results: dict[str, Result]) -> list[str]:
             f"| {count / time / promised:.2f} |"
         )
     return lines
+
+
+def _current(name: str, results: dict[str, Result]) -> bool:
+    model = load_model(find_model(name))
+    files = {"sha256": sha256_of(model), "verifier": verifier_digest(model)}
+    return results.get(name, {}).items() >= files.items()
 
 
 def _read(name: str) -> Result:

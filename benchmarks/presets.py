@@ -81,7 +81,7 @@ def main() -> None:
         }
         with ProcessPoolExecutor(args.workers) as pool:
             for part, some in parts.items():
-                names = args.model or [n for n in MODELS if not _current(n, results[part])]
+                names = args.model or [n for n in MODELS if not is_current(n, results[part])]
                 heard = pool.map(partial(hear, clips=some), names)
                 results[part] |= zip(names, heard, strict=True)
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -190,7 +190,8 @@ def table(results: dict[str, Result]) -> list[str]:
     return lines
 
 
-def _current(name: str, results: dict[str, Result]) -> bool:
+def is_current(name: str, results: dict[str, Result]) -> bool:
+    """Tell whether the result of a model is of the files that are installed today."""
     model = load_model(find_model(name))
     files = {"sha256": sha256_of(model), "verifier": verifier_digest(model)}
     return results.get(name, {}).items() >= files.items()

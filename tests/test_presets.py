@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from presets import RESULTS, hear, page, table, together
+from presets import RESULTS, hear, is_current, page, table, together
 from sound import words
 from test_streams import write_manifest
 
 from kwspot.detector import KeywordDetector
+from kwspot.loader import load_model
 from kwspot.manifest import read_manifest
+from kwspot.model import sha256_of
 
 
 def result(hours: float, counts: tuple[int, int], promised: tuple[float, float]) -> dict[str, Any]:
@@ -53,6 +55,17 @@ def test_alarms_are_counted_and_named_in_sound_that_does_not_hold_the_word(
     assert {event["clip"] for event in found["events"]} == {"a.wav"}
     threshold = found["presets"][-1]["threshold"]
     assert all(event["score"] >= threshold for event in found["events"])
+
+
+def test_what_other_files_heard_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tiny_path: Path
+) -> None:
+    monkeypatch.setattr("presets.find_model", lambda name: tiny_path)
+    heard = {"sha256": sha256_of(load_model(tiny_path)), "verifier": "", "presets": []}
+    assert is_current("tiny", {"tiny": heard})
+    assert not is_current("tiny", {"tiny": heard | {"verifier": "another"}})
+    assert not is_current("tiny", {"tiny": heard | {"sha256": "another"}})
+    assert not is_current("tiny", {})
 
 
 def test_the_page_is_that_of_the_result_files() -> None:

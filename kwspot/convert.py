@@ -150,6 +150,7 @@ def _check_level(samples: npt.NDArray[Any], where: Callable[[int], str]) -> None
     if np.isfinite(value):
         raise AudioError(
             f"{where(index)} is {value:g}, far outside [-1, 1]: "
-            "divide samples in the int16 range by 32768, or pass them as int16"
+            "divide samples in the int16 range by 32768, or pass them as int16; "
+            "a file that holds such samples was written too loud, or is damaged"
         )
     raise AudioError(f"{where(index)} is {value}: check what made it, audio must be finite numbers")

@@ -55,6 +55,41 @@ def test_the_very_highest_peak_moves_a_threshold_little() -> None:
     assert 0 < alone - np.log(1 / threshold_at(0.5, peaks) - 1) < 1.0
 
 
+def in_noise(seed: int, peaks: np.ndarray) -> np.ndarray:
+    """The peaks, and those of three times as much sound, worsened: all a logit higher."""
+    return np.concatenate([peaks, place(seed + 10_000, hours=6, shift=1.0)])
+
+
+@pytest.mark.parametrize("per_hour", [0.1, 0.5, 2.0])
+def test_more_sound_whose_peaks_fall_alike_moves_thresholds_less_and_not_off(
+    per_hour: float,
+) -> None:
+    logits: dict[str, list[float]] = {"alone": [], "alike": []}
+    for seed in range(400):
+        peaks = place(seed, hours=2)
+        alone, alike = (
+            threshold_at(per_hour, peaks, more) for more in (None, in_noise(seed, peaks))
+        )
+        logits["alone"].append(-np.log(1 / alone - 1))
+        logits["alike"].append(-np.log(1 / alike - 1))
+    right = np.log(3600 / BLOCK / per_hour) - 4
+    assert np.median(logits["alike"]) == pytest.approx(right, abs=0.25)
+    ratio = np.std(logits["alike"]) / np.std(logits["alone"])
+    assert ratio < (0.6 if per_hour < 0.5 else 1.01), "the rarer, the more it tells"
+
+
+def test_peaks_alone_are_alike_themselves() -> None:
+    for seed in range(20):
+        peaks = place(seed, hours=2)
+        assert threshold_at(0.1, peaks) == threshold_at(0.1, peaks, peaks)
+
+
+def test_where_a_stream_has_no_peaks_more_sound_tells_all() -> None:
+    silent, noisy = np.zeros(3600), place(0, hours=6)
+    found = threshold_at(0.5, silent, np.concatenate([silent, noisy]))
+    assert found == pytest.approx(threshold_at(0.5, np.concatenate([silent, noisy])))
+
+
 def test_a_rate_that_many_peaks_tell_is_counted() -> None:
     peaks = place(0, hours=2)
     threshold = threshold_at(30.0, peaks)

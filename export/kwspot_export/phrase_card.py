@@ -1,12 +1,11 @@
 """What a phrase's model says of itself: in its file, and on the card beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from kwspot.modelfile import ModelInfo, OperatingPoint
+from kwspot.modelfile import ModelInfo
+from kwspot_export.card_tables import in_markdown, point_rows, source_rows
 from kwspot_export.formats import Finished, Made
 from kwspot_export.licences import UNSTATED
 from kwspot_export.phrase_training import PhraseTraining, Trained
@@ -34,26 +33,10 @@ def signed(finished: Finished, job: PhraseTraining, name: str) -> Finished:
     )
 
 
-def point_rows(points: Mapping[str, OperatingPoint], score: Score) -> list[list[str]]:
-    """Return sensitivity, threshold, false alarms an hour and recall on validation, as texts."""
-    return [
-        [
-            name,
-            f"{point.threshold:.4f}",
-            f"{point.false_alarms_per_hour:g}",
-            f"{100 * np.mean(score.hits >= point.threshold):.1f}",
-        ]
-        for name, point in points.items()
-    ]
-
-
-def source_rows(job: PhraseTraining, trained: Trained) -> list[list[str]]:
-    """Return source, licence, clips and hours of what was trained on, as texts."""
+def trained_rows(job: PhraseTraining, trained: Trained) -> list[list[str]]:
+    """Return the rows of what was trained on, with the licences known to the job."""
     licences = trained.run.recipe.data.licences | job.licences.sources
-    return [
-        [source, licences[source], str(clips), f"{hours:.2f}"]
-        for source, (clips, hours) in sorted(trained.run.trained_sources().items())
-    ]
+    return source_rows(trained.run.trained_sources(), licences)
 
 
 def merit_text(trained: Trained) -> str:
@@ -112,7 +95,7 @@ Made by `kwspot train "{settings.phrase}" --data DIR`: {effort.clips} clips by s
 
 | source | licence | clips | hours |
 |---|---|---|---|
-{_rows(source_rows(job, trained))}
+{in_markdown(trained_rows(job, trained))}
 
 No clip of role `test` was trained on, or used to choose weights or a threshold, and none of the
 data folder that holds the phrase.
@@ -121,16 +104,12 @@ data folder that holds the phrase.
 
 | sensitivity | threshold | false alarms an hour | recall there, % |
 |---|---|---|---|
-{_rows(point_rows(info.keywords[0].operating_points, score))}
+{in_markdown(point_rows(info.keywords[0].operating_points, score))}
 
 Chosen on {score.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded;
-what is rarer than they can count is extrapolated. Recall is that of {len(score.hits)} trials of
-*synthetic* voices never trained on, mostly in babble at 10 and 5 dB: people are harder.
-`kwspot eval` measures it on recordings of theirs.
+what is rarer than they can count, by worsened copies of them, too. Recall is that of
+{len(score.hits)} trials of *synthetic* voices never trained on, mostly in babble at 10 and 5 dB:
+people are harder. `kwspot eval` measures it on recordings of theirs.
 {VERIFIED.format(name=info.name) if verified else ""}""",
         encoding="utf-8",
     )
-
-
-def _rows(rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

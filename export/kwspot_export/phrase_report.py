@@ -13,9 +13,10 @@ import numpy as np
 from kwspot.endpoints import speech_level
 from kwspot.features import SAMPLE_RATE, FloatArray, FrontEnd
 from kwspot.page import Page
+from kwspot_export.card_tables import point_rows
 from kwspot_export.corpus import Corpus
 from kwspot_export.formats import Finished
-from kwspot_export.phrase_card import merit_text, point_rows, source_rows
+from kwspot_export.phrase_card import merit_text, trained_rows
 from kwspot_export.phrase_recipe import NEAR
 from kwspot_export.phrase_training import PhraseTraining, Trained
 from kwspot_export.student import OUTPUT_HOP, FrameNet
@@ -77,7 +78,7 @@ def write_report(
     page.heading("Training")
     seeds = [job.folder / f"seed-{n + 1}" for n in range(len(trained.merits) - 1)]
     page.figure(_curves(seeds), "Loss, and merit on validation, by step and seed.")
-    page.table(["source", "licence", "clips", "hours"], source_rows(job, trained))
+    page.table(["source", "licence", "clips", "hours"], trained_rows(job, trained))
     medium = info.keywords[0].operating_points["medium"].threshold
     near = [i for i, clip in enumerate(corpus.clips) if clip.name.startswith(NEAR)]
     for title, text, indices in (

@@ -18,6 +18,7 @@ from kwspot.calibration import BLOCK, HIGHEST_PEAKS
 from kwspot.features import SAMPLE_RATE
 from kwspot.modelfile import FORMAT, Keyword, ModelInfo, OperatingPoint, Provenance
 from kwspot_export.calibration import PRIOR, Calibrated, calibrated
+from kwspot_export.card_tables import in_markdown, point_rows, source_rows
 from kwspot_export.onnx_export import export_onnx
 from kwspot_export.parity import state_specs
 from kwspot_export.recipe import Recipe, Transformer
@@ -119,15 +120,8 @@ def _card(run: Run, info: ModelInfo, found: Calibrated, difference: float) -> st
     net, platt, score = found.net, found.platt, found.score
     parameters = sum(p.numel() for p in net.parameters())
     kind = "transformer" if isinstance(recipe.student, Transformer) else "convolutional net"
-    data = "\n".join(
-        f"| {source} | {recipe.data.licences[source]} | {clips} | {hours:.2f} |"
-        for source, (clips, hours) in sorted(run.trained_sources().items())
-    )
-    points = "\n".join(
-        f"| {name} | {point.threshold:.4f} | {point.false_alarms_per_hour:g} "
-        f"| {100 * np.mean(score.hits >= point.threshold):.1f} |"
-        for name, point in info.keywords[0].operating_points.items()
-    )
+    data = source_rows(run.trained_sources(), recipe.data.licences)
+    points = point_rows(info.keywords[0].operating_points, score)
     return f"""# {info.name}
 
 Hears «{recipe.keyword}». Licence of the weights: {info.provenance.licence}.
@@ -145,7 +139,7 @@ torch {torch.__version__}.
 
 | source | licence | clips | hours |
 |---|---|---|---|
-{data}
+{in_markdown(data)}
 
 No clip of role `test` was trained on, or used to choose a checkpoint or a threshold.
 
@@ -157,14 +151,14 @@ folded into the last layer (logit times {platt.slope:.3f} plus {platt.offset:.3f
 
 ## Thresholds
 
-Chosen on {score.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded, by the
-tail of the {HIGHEST_PEAKS} highest peaks; 0.1 and 0.5 an hour lie beyond what so few hours can
-count. Recall is that of {len(score.hits)} validation trials of few voices, mostly in babble at 10
-and 5 dB, and no promise for other voices.
+Chosen on {score.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded, by their
+{HIGHEST_PEAKS} highest peaks, and beyond these by how fast the peaks of {score.hours:.1f} h fall,
+worsened copies among them. Recall is that of {len(score.hits)} validation trials of few voices,
+mostly in babble at 10 and 5 dB, and no promise for other voices.
 
 | sensitivity | threshold | false alarms an hour | recall there, % |
 |---|---|---|---|
-{points}
+{in_markdown(points)}
 
 What it does on recordings of people it never heard: `benchmarks/results/{recipe.name}.md`.
 """

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from kwspot.modelfile import Provenance
+from kwspot_export.card_tables import in_markdown, source_rows
 from kwspot_export.distill import Distillation
 from kwspot_export.encoder_file import load_encoder
 from kwspot_export.finetune import Finetuning
@@ -52,11 +53,10 @@ No clip of role `test` or `validation` was heard.
 
 def data_rows(job: Distillation | Finetuning | VoiceDistillation) -> str:
     """Write a row of a card for each source of the clips that were heard."""
-    counts: Counter[str] = Counter(clip.source for clip in job.clips)
+    clips: Counter[str] = Counter()
     hours: Counter[str] = Counter()
     for clip in job.clips:
+        clips[clip.source] += 1
         hours[clip.source] += clip.seconds / 3600
-    return "\n".join(
-        f"| {source} | {job.recipe.sound.licences[source]} | {count} | {hours[source]:.2f} |"
-        for source, count in sorted(counts.items())
-    )
+    sources = {source: (count, hours[source]) for source, count in clips.items()}
+    return in_markdown(source_rows(sources, job.recipe.sound.licences))

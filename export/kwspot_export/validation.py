@@ -101,7 +101,7 @@ class Trials:
 
     @property
     def recorded(self) -> "Trials":
-        """The same with only the negatives as recorded, which thresholds are chosen on."""
+        """The same with only the negatives as recorded."""
         stream = self.negatives[0]
         hours = len(stream) * OUTPUT_HOP / SUBSAMPLING / SAMPLE_RATE / 3600
         return replace(self, negatives=[stream], hours=hours)
@@ -129,8 +129,11 @@ class Score:
         return float(np.nextafter(ranked[min(allowed, len(ranked) - 1)], np.float32(2)))
 
     def calibrated(self, per_hour: float) -> float:
-        """Return the threshold for `per_hour` false alarms an hour in sound as recorded."""
-        return threshold_at(per_hour, self.alarms[: self.recorded])
+        """Return the threshold for `per_hour` false alarms an hour in sound as recorded.
+
+        The worsened copies tell how fast its highest peaks fall.
+        """
+        return threshold_at(per_hour, self.alarms[: self.recorded], self.alarms)
 
 
 def string_together(

@@ -38,6 +38,7 @@ from kwspot.verifier import (
 )
 from kwspot.verifier_net import VerifierNet
 from kwspot_export.calibration import LEAST_SLOPE, fit_logistic
+from kwspot_export.card_tables import in_markdown, point_rows, source_rows
 from kwspot_export.effort import Verifying
 from kwspot_export.loop import TrainingError
 from kwspot_export.parity import ParityError, draft
@@ -335,10 +336,7 @@ def _origin(
     effort: Verifying,
     licences: Mapping[str, str],
 ) -> str:
-    data = "\n".join(
-        f"| {source} | {licences[source]} | {clips} | {hours:.2f} |"
-        for source, (clips, hours) in sorted(run.trained_sources().items())
-    )
+    data = source_rows(run.trained_sources(), licences)
     return f"""# {verifier_path(model.path).name}
 
 Hears again what {model.path.name}, or another format of it, takes for «{info.keyword}», with \
@@ -352,7 +350,7 @@ Trained on {windows:,} windows of {info.samples / SAMPLE_RATE:.2f} s, \
 
 | source | licence | clips | hours |
 |---|---|---|---|
-{data}
+{in_markdown(data)}
 
 No clip of role `test` was trained on, or used to choose a threshold.
 
@@ -361,15 +359,11 @@ No clip of role `test` was trained on, or used to choose a threshold.
 
 def _fitted(trained: Verified) -> str:
     info, alone, verified = trained.info, trained.alone, trained.verified
-    points = "\n".join(
-        f"| {name} | {point.threshold:.4f} | {point.false_alarms_per_hour:g} "
-        f"| {100 * np.mean(verified.hits >= point.threshold):.1f} |"
-        for name, point in info.operating_points.items()
-    )
-    recalls = "\n".join(
-        f"| {rate:g} | {100 * alone.recall[rate]:.1f} | {100 * verified.recall[rate]:.1f} |"
+    points = point_rows(info.operating_points, verified)
+    recalls = [
+        [f"{rate:g}", f"{100 * alone.recall[rate]:.1f}", f"{100 * verified.recall[rate]:.1f}"]
         for rate in RATES
-    )
+    ]
     return f"""## Score
 
 Heard again is what scores {info.candidate:g} or more. The logit of the new score is \
@@ -380,14 +374,15 @@ On these, recall at the same number of false alarms, chosen there:
 
 | false alarms an hour | the model alone, % | verified, % |
 |---|---|---|
-{recalls}
+{in_markdown(recalls)}
 
 ## Thresholds
 
-Of {verified.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded, as those of \
-the model are. Recall is that of the trials, mostly in babble.
+Of {verified.recorded * BLOCK / 3600:.1f} h of validation clips as they were recorded; beyond \
+their {HIGHEST_PEAKS} highest peaks by those of all {verified.hours:.1f} h.
+Recall is that of the trials, mostly in babble.
 
 | sensitivity | threshold | false alarms an hour | recall there, % |
 |---|---|---|---|
-{points}
+{in_markdown(points)}
 """

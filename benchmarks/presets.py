@@ -40,7 +40,7 @@ from kwspot.verifier import verifier_digest
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = ("alexa", "computer", "jarvis", "hey_jarvis")
-FIRST = {  # packages that none of these words, as it was before, had heard
+FIRST = {  # packages that none of these words had heard when it was made
     "asterisk-prompt-es-co",
     "asterisk-prompt-fr-armelle",
     "asterisk-prompt-it-menardi-wav",
@@ -49,7 +49,8 @@ FIRST = {  # packages that none of these words, as it was before, had heard
 }
 SOUND = {
     "first": """\
-Announcements, letters, syllables and words of Debian's packages, heard for the first time""",
+Announcements, letters, syllables and words of Debian's packages, which none of these words or
+their verifiers had heard when they were made""",
     "again": """\
 Dialogue and announcements of Debian's packages, on which nothing was trained or fitted, but
 which earlier verifiers of these words had heard""",

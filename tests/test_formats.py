@@ -8,7 +8,6 @@ from formats import CONDITIONS, hear
 from test_evaluation import ToneModel, beep, hum
 from test_streams import silence, tone, voices, write_manifest
 
-from kwspot.conditions import parse_condition
 from kwspot.detector import KeywordDetector
 from kwspot.evaluation import evaluate
 from kwspot.features import FloatArray
@@ -40,21 +39,22 @@ def clips(tmp_path: Path) -> list[Clip]:
         hum("d.wav"),
         ("e.wav", "hum", "", "test", tone(1.0, 3000, 0.03)),
         *[(name, "ah", *rest) for name, _, *rest in voices(6)],
+        ("noise/hiss.wav", "", "", "test", tone(1.0, 5000, 0.02)),
+        ("music/note.wav", "", "", "test", tone(1.0, 700, 0.02)),
     ]
     return read_manifest(write_manifest(tmp_path, rows))
 
 
 def test_detectors_at_once_count_what_an_evaluation_counts(clips: list[Clip]) -> None:
     model = BeepModel()
-    conditions = tuple(map(parse_condition, CONDITIONS))
-    options = Options(keyword="beep", vad="off", threshold=0.5, conditions=conditions)
+    options = Options(keyword="beep", vad="off", threshold=0.5, conditions=CONDITIONS)
     found = evaluate(model, clips, options)
     heard, deaf = hear([KeywordDetector(model, vad="off", threshold=t) for t in (0.5, 1.0)], clips)
     assert heard.hits["clean"] == found.recalls[0].hits == 1
     assert heard.hits == {recall.condition: recall.hits for recall in found.recalls}
     assert heard.false_alarms == len(found.false_alarms.events) == 4
     assert heard.hours == pytest.approx(found.false_alarms.hours)
-    assert (deaf.hits, deaf.false_alarms) == (dict.fromkeys(CONDITIONS, 0), 0)
+    assert (set(deaf.hits.values()), deaf.false_alarms) == ({0}, 0)
 
 
 def test_clips_of_every_word_count_and_none_of_them_is_other_sound(clips: list[Clip]) -> None:

@@ -26,8 +26,9 @@ from kwspot_export.tflite_export import export_tflite, export_tflite_int8
 from kwspot_export.train import Run
 from kwspot_export.validation import score_trials, smoothed
 
-# Windows of about 2 s that eight bits are calibrated on, a quarter of them with the keyword.
-CALIBRATION_WINDOWS = 40
+# Windows of about 2 s that eight bits are calibrated on, a quarter of them with the keyword. Of
+# fewer, ranges are too small for some clean words; more change nothing.
+CALIBRATION_WINDOWS = 160
 
 FLOAT: dict[str, Callable[[Exportable, ModelInfo, Path], float]] = {
     "onnx": export_onnx,

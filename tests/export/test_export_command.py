@@ -46,7 +46,7 @@ def test_a_run_becomes_a_model_file(
 def test_calibration_is_in_random_order_and_always_the_same(finished: Run) -> None:
     first, again = (finished_run(finished, finished.folder / "best.pt") for _ in range(2))
     features = first.calibration.features
-    assert features.shape == (40 * 240, 40)
+    assert features.shape == (160 * 240, 40)
     assert len(first.calibration.kept) >= 120 * FRAMES_PER_STEP
     assert torch.equal(features, again.calibration.features)
     assert first.info == again.info

@@ -33,7 +33,6 @@ from kwspot.detector import KeywordDetector
 from kwspot.features import SAMPLE_RATE, FloatArray, LogMel
 from kwspot.framer import Framer
 from kwspot.hits import heard_words
-from kwspot.interference import KINDS
 from kwspot.loader import load_model
 from kwspot.manifest import Clip, read_manifests
 from kwspot.material import choose_material
@@ -55,6 +54,7 @@ FORMATS = {  # in the order of the table: the first is what the others are held 
     "TFLite float": "{}.tflite",
     "TFLite int8": "{}-int8.tflite",
 }
+KINDS = "babble", "noise"
 CONDITIONS = (Condition(), *(Condition(kind, snr) for kind in KINDS for snr in SNRS_DB))
 SHOWN = {"clean": "recall clean, %", "babble:10": "in 10 dB babble, %"}
 REMEMBERED = 200  # answers of the verifiers' net: more than it gives in one place of a stream
@@ -285,8 +285,8 @@ def _table(report: Report) -> str:
         ]
     clips = {row.model: row.clips for row in report.rows}
     counted = ", ".join(f"{count} of {model}" for model, count in sorted(clips.items()))
-    trials = f"each clean and in {', '.join(KINDS)} at {', '.join(f'{s:g}' for s in SNRS_DB)} dB"
-    lines += [f"Recall of test clips: {counted}; trials are {trials}. {report.where}.", ""]
+    trials = f"clean and in {' and '.join(KINDS)} at {', '.join(f'{s:g}' for s in SNRS_DB)} dB"
+    lines += [f"Recall of test clips: {counted}; trials are these {trials}. {report.where}.", ""]
     lines += ["Made by `python benchmarks/formats.py --data DIR`."]
     return "\n".join(lines) + "\n"
 

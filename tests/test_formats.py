@@ -40,7 +40,6 @@ def clips(tmp_path: Path) -> list[Clip]:
         ("e.wav", "hum", "", "test", tone(1.0, 3000, 0.03)),
         *[(name, "ah", *rest) for name, _, *rest in voices(6)],
         ("noise/hiss.wav", "", "", "test", tone(1.0, 5000, 0.02)),
-        ("music/note.wav", "", "", "test", tone(1.0, 700, 0.02)),
     ]
     return read_manifest(write_manifest(tmp_path, rows))
 

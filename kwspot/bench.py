@@ -230,7 +230,11 @@ def _write_pcm(path: Path, blocks: Iterable[FloatArray], seconds: float) -> floa
 def _run(case: Case, pcm: Path) -> Cost:
     engine = case.engine
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    variables = os.environ | dict.fromkeys(names, str(case.threads)) | engine.environment
+    threads = dict.fromkeys(names, str(case.threads))
+    # What pip installed is compiled: where Python may not keep bytecode, a checkout would compile
+    # its modules at every start.
+    compiled = {"PYTHONDONTWRITEBYTECODE": None}
+    variables = os.environ | threads | compiled | engine.environment
     environment = {name: value for name, value in variables.items() if value is not None}
     started = repr(time.monotonic())
     command = (*engine.command, str(pcm), started)

@@ -185,6 +185,12 @@ def test_an_engine_gets_its_threads_and_its_own_environment(monkeypatch, threads
     assert run_fake(script + printing(rtf=2.0), threads, REMOVED=None).rtf == 2.0
 
 
+def test_an_engine_starts_from_compiled_modules(monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    script = "import sys; assert not sys.dont_write_bytecode; "
+    assert run_fake(script + printing(rtf=2.0)).rtf == 2.0
+
+
 def test_a_crash_is_told_from_a_refusal():
     with pytest.raises(RuntimeError, match=r"fake ended with 1:\n(.*\n)*ZeroDivisionError"):
         run_fake("1 / 0")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 from kwspot.conditions import Condition
+from kwspot.convert import MAX_PEAK
 from kwspot.delivery import Rooms, at_level, at_speed
 from kwspot.endpoints import speech_level, speech_span
 from kwspot.features import SAMPLE_RATE, FloatArray
@@ -98,6 +99,8 @@ def _positives(
         if added is not None:
             noise = added.take(len(samples))
             samples += noise * _gain(speech_level(heard), noise, condition.snr_db)
+            # Noise as loud as a loud word may bang louder than a detector takes.
+            np.clip(samples, -MAX_PEAK, MAX_PEAK, out=samples)
         first, last = (begin + before + edge for edge in speech_span(spoken))
         place = Place(clip, begin, begin + len(samples), (first, last))
         yield place, samples

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from kwspot.conditions import Condition
+from kwspot.convert import MAX_PEAK
 from kwspot.endpoints import speech_level
 from kwspot.errors import AudioError, ManifestError
 from kwspot.features import SAMPLE_RATE, FloatArray
@@ -173,6 +174,12 @@ def test_clips_are_chosen_by_text_role_and_folder(tmp_path: Path) -> None:
         for group in (chosen.positives, chosen.negatives, chosen.talkers, chosen.noises)
     ]
     assert names == [["a"], ["c", "d", "e"], ["c"], ["e"]]
+
+
+def test_noise_is_bounded_to_what_a_detector_takes(tmp_path: Path) -> None:
+    rows = [*beeps(), ("noise/n.wav", "", "", "test", tone(0.5, 2000))]
+    material = choose_material(read_manifest(write_manifest(tmp_path, rows)), "beep", "test")
+    assert np.abs(whole(positive_stream(material, Condition("noise", -60.0), 0))).max() == MAX_PEAK
 
 
 @pytest.mark.parametrize("kind", ["noise", "music"])

@@ -70,7 +70,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A model with its verifier, and the verifier's net where installed ones are looked for."""
     write_model(tmp_path / "tiny.onnx")
     write_verifier_net(tmp_path / "quarters.onnx")
-    write_verifier(VERIFIER, random_head(), tmp_path / "tiny.verifier.npz")
+    write_verifier(VERIFIER, random_head(), tmp_path / "tiny.verifier.npy")
     for module in ("verifier", "verifier_net"):
         monkeypatch.setattr(f"kwspot.{module}.models_folder", lambda: tmp_path)
     installed_net.cache_clear()
@@ -86,7 +86,7 @@ def model(folder: Path) -> Model:
 def by_hand(model: Model, folder: Path, samples: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Verify a whole clip at once: the scores of the model alone and those that should come out."""
     alone = KeywordDetector(model, vad="off", verify=False).score(samples)[:, 0]
-    verifier = read_verifier(folder / "tiny.verifier.npz")
+    verifier = read_verifier(folder / "tiny.verifier.npy")
     net, wanted = VerifierNet(folder / "quarters.onnx"), np.zeros_like(alone)
     steps = len(samples) // 1280
     padded = np.pad(samples, (VERIFIER.samples, 0))
@@ -120,7 +120,7 @@ def test_any_chunking_gives_the_same_detections(
             folder.mkdir()
             write_model(folder / "tiny.onnx")
             write_verifier_net(folder / "quarters.onnx")
-            write_verifier(VERIFIER, random_head(), folder / "tiny.verifier.npz")
+            write_verifier(VERIFIER, random_head(), folder / "tiny.verifier.npy")
         for module in ("verifier", "verifier_net"):
             patch.setattr(f"kwspot.{module}.models_folder", lambda: folder)
         installed_net.cache_clear()
@@ -165,7 +165,7 @@ def test_of_several_models_only_those_with_a_verifier_are_verified(
 
 
 def test_all_formats_of_a_model_share_its_verifier(folder: Path) -> None:
-    shared = folder / "tiny.verifier.npz"
+    shared = folder / "tiny.verifier.npy"
     for name in ("tiny.onnx", "tiny-int8.onnx", "tiny.tflite", "tiny-int8.tflite"):
         assert verifier_path(folder / name) == shared
     int8 = shutil.copy(folder / "tiny.onnx", folder / "tiny-int8.onnx")
@@ -182,9 +182,11 @@ def test_a_net_is_loaded_at_the_first_candidate(model: Model) -> None:
 
 def changed(folder: Path, **changes: Any) -> str:
     """Read a file with other values, which must be refused in one sentence; return it."""
-    path = folder / "tiny.verifier.npz"
-    info = json.loads(str(np.load(path)["info"])) | changes
-    np.savez(path, info=np.array(json.dumps(info)), **random_head())
+    path = folder / "tiny.verifier.npy"
+    record = np.load(path)
+    text = json.dumps(json.loads(record["info"].item()) | changes).encode()
+    fields = [("info", f"S{len(text)}"), *record.dtype.descr[1:]]
+    np.save(path, np.array((text, *record.item()[1:]), fields))
     with pytest.raises(ModelError) as error:
         KeywordDetector(folder / "tiny.onnx")
     assert "\n" not in str(error.value) and path.name in str(error.value)
@@ -192,7 +194,7 @@ def changed(folder: Path, **changes: Any) -> str:
 
 
 def test_scores_near_0_and_1_count_alike_in_all_formats() -> None:
-    verifier = Verifier(VERIFIER, random_head(), Path("tiny.verifier.npz"))
+    verifier = Verifier(VERIFIER, random_head(), Path("tiny.verifier.npy"))
     # Eight bits have no score between 0.996 and 1.
     assert verifier.score(1.0, 0.5) == verifier.score(0.996, 0.5) == verifier.score(0.95, 0.5)
     assert verifier.score(0.0, 0.5) == verifier.score(0.05, 0.5) < verifier.score(0.06, 0.5)
@@ -217,11 +219,15 @@ def test_what_a_verifier_says_of_itself_must_fit(
     assert KeywordDetector(folder / "tiny.onnx", verify=False).thresholds == {"tiny": 0.6}
 
 
-@pytest.mark.parametrize("content", [b"", b"no zip", "pickled", "half"])
+@pytest.mark.parametrize("content", [b"", b"no array", "pickled", "half", "number", "other"])
 def test_damaged_files_are_refused(content: bytes | str, folder: Path) -> None:
-    path = folder / "tiny.verifier.npz"
+    path = folder / "tiny.verifier.npy"
     if content == "pickled":
-        np.savez(path, info=np.array({"format": FORMAT}, dtype=object))
+        np.save(path, np.array({"format": FORMAT}, dtype=object))
+    elif content == "number":
+        np.save(path, np.float32(1))
+    elif content == "other":
+        np.save(path, np.array((b"{}",), [("info", "S2")]))
     elif content == "half":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif isinstance(content, bytes):
@@ -272,7 +278,7 @@ def test_the_installed_net_hears_two_seconds_and_is_computed_rightly() -> None:
 
 
 def test_scores_rise_with_both_logits() -> None:
-    verifier = Verifier(VERIFIER, random_head(), Path("tiny.verifier.npz"))
+    verifier = Verifier(VERIFIER, random_head(), Path("tiny.verifier.npy"))
     scores = [[verifier.score(s, h) for h in (-40.0, -1.0, 0.0, 1.0, 40.0)] for s in (0.5, 0.9, 1)]
     assert np.all(np.diff(scores, axis=0) >= 0) and np.all(np.diff(scores, axis=1) > 0)
     assert verifier.score(0.5, 0.0) == pytest.approx(1 / (1 + np.exp(-0.25)))

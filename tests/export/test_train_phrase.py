@@ -138,7 +138,7 @@ def test_a_browser_shows_and_plays_the_report_and_asks_for_nothing(
         assert len(players) >= 2
         assert all(sound and seconds > 0.1 for sound, seconds in players)
         assert browser.play_first() == pytest.approx(players[0][1], abs=0.01)
-        browser.assert_plots(2 + (finished.place / "models" / "beep.verifier.npz").exists())
+        browser.assert_plots(2 + (finished.place / "models" / "beep.verifier.npy").exists())
         assert "Operating points" in browser.text()
         browser.assert_alone(page)
 
@@ -154,10 +154,10 @@ def test_a_phrase_becomes_a_model_a_card_and_a_report(finished: Finished) -> Non
     assert "this takes about" in done.err and "GB of memory" in done.err
     assert "note: what sounds like it is left out" in done.err
     # Of so few steps and clips a verifier may come, or be said to learn nothing.
-    verified = (tmp_path / "models" / "beep.verifier.npz").exists()
+    verified = (tmp_path / "models" / "beep.verifier.npy").exists()
     assert verified != ("the model has no verifier: " in done.err)
     names = ["beep.onnx", "beep-int8.onnx", "beep.md", "beep.html"]
-    names[3:3] = ["beep.verifier.npz"] * verified
+    names[3:3] = ["beep.verifier.npy"] * verified
     assert [Path(line).name for line in done.out.split()] == names
 
     detector = KeywordDetector(tmp_path / "models" / "beep.onnx", vad="off")

@@ -194,7 +194,7 @@ def trained(
     verify(finished, model, net)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kwspot.verifier.models_folder", lambda: net.path.parent)
-        return read_verifier(model.path.with_name("toy.verifier.npz"))
+        return read_verifier(model.path.with_name("toy.verifier.npy"))
 
 
 def test_a_trained_verifier_says_how_it_came_about(trained: Verifier, net: VerifierNet) -> None:
@@ -260,7 +260,7 @@ def test_a_verifier_is_calibrated_again_and_its_head_stays(
     with pytest.raises(TrainingError, match="has no verifier: leave --calibrate out") as error:
         calibrate_verifier(finished, other, lambda *progress: None)
     assert_one_sentence(error.value)
-    path, card = tmp_path / "toy.verifier.npz", tmp_path / "toy.verifier.md"
+    path, card = tmp_path / "toy.verifier.npy", tmp_path / "toy.verifier.md"
     off = {name: OperatingPoint(0.999, 7.0) for name in trained.info.operating_points}
     write_verifier(replace(trained.info, operating_points=off), trained.weights, path)
     written = trained.path.with_suffix(".md").read_text(encoding="utf-8")
@@ -287,7 +287,7 @@ def test_the_command_writes_a_verifier_that_the_detector_finds(
     arguments = ["train-verifier", "--model", path, "--recipe", recipe_path, "--data", data]
     assert main([str(part) for part in [*arguments, "--run", tmp_path / "runs" / "toy"]]) == 0
     assert "verified" in capsys.readouterr().out
-    assert read_verifier(tmp_path / "toy.verifier.npz").info.net == VERIFIER_NET
+    assert read_verifier(tmp_path / "toy.verifier.npy").info.net == VERIFIER_NET
     assert (models_folder() / VERIFIER_NET).is_file()
     assert KeywordDetector(path).info.keywords[0] != load_model(path).info.keywords[0]
     assert main([str(part) for part in [*arguments, "--calibrate"]]) == 0

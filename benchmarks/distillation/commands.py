@@ -1,11 +1,11 @@
 """Accuracy of the model `commands` on the test part of Speech Commands, clean and in noise.
 
 ```
-python benchmarks/distillation/commands.py --data DIR --run RUN
+python benchmarks/distillation/commands.py --data DIR
 ```
 
-RUN is the folder of a finished `kwspot finetune --recipe export/recipes/commands.toml`. Of the
-twelve labels its model file does not report silence and unknown words, so the net is measured.
+Of the twelve labels a model file leaves silence and unknown words out: they are taken from where
+its graph still has them.
 """
 
 import argparse
@@ -13,40 +13,40 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import torch
-from kwspot_export.distill_recipe import read_finetune_recipe
-from kwspot_export.finetune import Finetuning
-from kwspot_export.loop import load_weights
+from kwspot_export.examples import BACKGROUND
 from network import Network
 from spotting import SC12, SNRS, SpeechCommands
+from torch import Tensor
 
+from kwspot import load_model
 from kwspot.bench import machine
+from kwspot.features import FloatArray
 from kwspot.manifest import read_data
+from kwspot.model import sha256_of
 
 HERE = Path(__file__).parent
+MODEL = HERE.parents[1] / "models" / "commands.onnx"
 RESULT = HERE.parent / "results" / "commands.json"
+MANIFESTS = ("manifest_real.csv",)
 CONDITIONS = ("clean", *(f"noise:{snr:g}" for snr in SNRS))
 
 
 def main() -> None:
-    """Measure a run and write results/commands.json and .md."""
+    """Measure a model file and write results/commands.json and .md."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with the manifests")
-    parser.add_argument("--run", type=Path, required=True, help="folder of the finished run")
-    parser.add_argument("--encoder", type=Path, help="what the run began with, if it did")
+    parser.add_argument("--model", type=Path, default=MODEL, help="(default: %(default)s)")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs/cache/study"), help="(default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, default=RESULT, help="(default: %(default)s)")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    recipe = read_finetune_recipe(HERE.parents[1] / "export" / "recipes" / "commands.toml")
-    cache = args.run.parent / "cache"
-    job = Finetuning(recipe, args.data, args.run, cache, args.encoder)
-    load_weights(job.net, args.run / "model.pt")
-    net = job.net.eval()
-    network = Network(labels=job.examples.names, logits=lambda x: net(x)[0])
-    clips = read_data(args.data, recipe.sound.manifests)
-    task = SpeechCommands.open(clips, cache / "study")
-    with torch.inference_mode():
-        right = [task.decide(network, n) == task.labels for n in range(len(CONDITIONS))]
+    network = network_of(args.model)
+    task = SpeechCommands.open(read_data(args.data, MANIFESTS), args.cache)
+    right = [task.decide(network, n) == task.labels for n in range(len(CONDITIONS))]
     accuracy = {
         condition: {
             "all": 100 * float(np.mean(hits)),
@@ -58,10 +58,45 @@ def main() -> None:
         for condition, hits in zip(CONDITIONS, right, strict=True)
     }
     counts = {label: int(np.sum(task.labels == number)) for number, label in enumerate(SC12)}
-    record = {"machine": machine().cpu, "clips": counts, "accuracy": accuracy}
+    record = {
+        "machine": machine().cpu,
+        "sha256": sha256_of(load_model(args.model)),
+        "clips": counts,
+        "accuracy": accuracy,
+    }
     args.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     args.output.with_suffix(".md").write_text(_table(record), encoding="utf-8")
     print(_table(record), end="")
+
+
+def network_of(path: Path) -> Network:
+    """Open a model file of several words, streamed step by step, with all labels that it learnt.
+
+    Its graph ends with leaving the first labels out: `logits` are the posteriors before that.
+    """
+    info = load_model(path).info
+    proto = onnx.load(path)
+    (last,) = (node for node in proto.graph.node if "posteriors" in node.output)
+    proto.graph.output.append(onnx.ValueInfoProto(name=last.input[0]))
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    wanted = [last.input[0], *(state.output for state in info.states)]
+
+    def stream(window: FloatArray) -> FloatArray:
+        memory = [np.zeros(state.shape, np.float32) for state in info.states]
+        answers = []
+        for features in window.reshape(-1, info.frames_per_step, info.front_end.mels):
+            before = {state.input: one for state, one in zip(info.states, memory, strict=True)}
+            posteriors, *memory = session.run(wanted, {"features": features, **before})
+            answers.append(posteriors)
+        return np.concatenate(answers)
+
+    def answer(windows: Tensor) -> Tensor:
+        return torch.from_numpy(np.stack([stream(window) for window in windows.numpy()]))
+
+    labels = (*BACKGROUND, *(keyword.label for keyword in info.keywords))
+    return Network(labels=labels, logits=answer)
 
 
 def _table(record: dict) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import MODEL, network_of
 from inputs import AFTER, LEAD, WINDOW, StudyError, stream_features, window_at
 from kwspot_export.validation import features_of
 from matching import FiveShot, Speakers
@@ -20,6 +21,7 @@ from tasks import Measured, Study
 from torch import Tensor
 from trials import ARABIC, COMMANDS, OTHERS, TARGETS, Trial, draw_trials, read_trials, write_trials
 
+from kwspot import load_model
 from kwspot.features import FrontEnd
 from kwspot.manifest import Clip
 from kwspot.streams import Place
@@ -153,6 +155,19 @@ def test_commands_are_decided_at_the_last_output_in_each_condition() -> None:
     assert speech_commands().measure(NETWORK) == (100, 75, 25, 25)
     with pytest.raises(StudyError, match="no label '_silence_'"):
         speech_commands().measure(Network(("yes", "no"), labels_of))
+
+
+def test_a_model_file_answers_with_all_labels_that_it_learnt() -> None:
+    windows = torch.from_numpy(np.random.default_rng(1).uniform(0, 15, (2, 24, 40)))
+    network, model = network_of(MODEL), load_model(MODEL)
+    assert set(network.labels) == set(SC12) and network.logits is not None
+    answers = network.logits(windows.float())
+    np.testing.assert_allclose(answers.sum(dim=2), 1, rtol=1e-5)
+    for window, answer in zip(windows.numpy().astype(np.float32), answers, strict=True):
+        state = model.fresh_state()
+        for step in range(3):
+            reported, state = model.step(window[8 * step : 8 * step + 8], state)
+            np.testing.assert_allclose(answer[2 * step : 2 * step + 2, 2:], reported, atol=1e-6)
 
 
 def test_scores_of_a_stream_do_not_depend_on_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,9 +293,8 @@ def _table(report: Report) -> str:
 
 def _line(row: Row) -> str:
     recalls = [f"{100 * row.hits[condition] / row.clips:.1f}" for condition in SHOWN]
-    trials = row.clips * len(CONDITIONS)  # rows of earlier versions are of the conditions shown
-    whole = len(row.hits) == len(CONDITIONS)
-    recalls.append(f"{100 * sum(row.hits.values()) / trials:.1f}" if whole else "-")
+    trials = row.clips * len(CONDITIONS)
+    recalls.append(f"{100 * sum(row.hits.values()) / trials:.1f}")
     return (
         f"| {row.model} | {row.format} | {row.size / 1000:.1f} | {row.largest:.2g} "
         f"| {row.mean:.2g} | {' | '.join(recalls)} "

@@ -1,5 +1,6 @@
 import json
 import shutil
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from kwspot.place_fit import fit_place, place_of
 from kwspot.verifier import (
     FORMAT,
     TAPS,
+    WEIGHTS,
     Verifier,
     VerifierInfo,
     find_verifier,
@@ -183,10 +185,12 @@ def test_a_net_is_loaded_at_the_first_candidate(model: Model) -> None:
 def changed(folder: Path, **changes: Any) -> str:
     """Read a file with other values, which must be refused in one sentence; return it."""
     path = folder / "tiny.verifier.npy"
-    record = np.load(path)
-    text = json.dumps(json.loads(record["info"].item()) | changes).encode()
-    fields = [("info", f"S{len(text)}"), *record.dtype.descr[1:]]
-    np.save(path, np.array((text, *record.item()[1:]), fields))
+    _, info, *weights = np.load(path).item()
+    text = json.dumps(json.loads(info) | changes).encode()
+    fields = [(name, np.float32, one.shape) for name, one in zip(WEIGHTS, weights, strict=True)]
+    record = np.array((0, text, *weights), [("crc32", "u4"), ("info", f"S{len(text)}"), *fields])
+    record["crc32"] = zlib.crc32(record.tobytes()[4:])
+    np.save(path, record)
     with pytest.raises(ModelError) as error:
         KeywordDetector(folder / "tiny.onnx")
     assert "\n" not in str(error.value) and path.name in str(error.value)
@@ -224,14 +228,36 @@ def test_damaged_files_are_refused(content: bytes | str, folder: Path) -> None:
     path = folder / "tiny.verifier.npy"
     if content == "pickled":
         np.save(path, np.array({"format": FORMAT}, dtype=object))
+    elif content == "half":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif content == "number":
         np.save(path, np.float32(1))
     elif content == "other":
-        np.save(path, np.array((b"{}",), [("info", "S2")]))
-    elif content == "half":
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        np.save(path, np.array(("{}",), [("info", "U2")]))
     elif isinstance(content, bytes):
         path.write_bytes(content)
+    refuse(path)
+
+
+def test_a_file_with_one_wrong_bit_is_refused(folder: Path) -> None:
+    path = folder / "tiny.verifier.npy"
+    content = path.read_bytes()
+    header = content.index(b"\n") + 1
+    for bit in range(8 * header, 8 * len(content), 97):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        refuse(path)
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"}", b"("), (b"<f4", b"<f9"), (b"crc32", b"crc23")])
+def test_a_damaged_header_is_refused(old: bytes, new: bytes, folder: Path) -> None:
+    path = folder / "tiny.verifier.npy"
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    refuse(path)
+
+
+def refuse(path: Path) -> None:
     with pytest.raises(ModelError, match="is no verifier, or a damaged one") as error:
         read_verifier(path)
     assert "\n" not in str(error.value)

@@ -32,6 +32,7 @@ import numpy.typing as npt
 
 from kwspot.convert import to_float
 from kwspot.decision import Contest, Scores, Smoother, Trigger
+from kwspot.errors import CalibrationError
 from kwspot.features import SAMPLE_RATE, FloatArray, LogMel
 from kwspot.framer import Framer
 from kwspot.gate import Gate
@@ -336,7 +337,9 @@ class KeywordDetector:
         from kwspot.place import read_place  # few detectors need to read JSON
 
         if len(self._models) > 1:
-            raise ValueError("thresholds are those of one model: give threshold by word instead")
+            raise CalibrationError(
+                "thresholds are those of one model: give threshold by word instead"
+            )
         place = read_place(path, self._models[0], verify).thresholds
         return {word: place[word][level] for word, level in sensitivities.items()}
 

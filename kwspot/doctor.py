@@ -22,7 +22,7 @@ from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.gate import Gate
 from kwspot.loader import load_model
 from kwspot.microphone import SILENCE_PEAK, STALL_SECONDS, Microphone, input_devices
-from kwspot.model import LITERT, Model
+from kwspot.model import LITERT
 from kwspot.scenes import scene
 from kwspot.selftest import judge
 from kwspot.sources import AudioFile
@@ -85,6 +85,7 @@ def model(name: str) -> Iterator[Finding]:
     try:
         loaded = load_model(name)
         verdict = judge(loaded)
+        detector = KeywordDetector(loaded, vad="off")
     except KwspotError as error:
         yield Finding(FAIL, f"model {name}", str(error), "install kwspot again, or name another")
         return
@@ -94,13 +95,12 @@ def model(name: str) -> Iterator[Finding]:
     else:
         advice = f"install another version of what runs it; {verdict.allowed:g} is allowed"
         yield Finding(FAIL, f"model {name}", text, advice)
-    yield speed(name, loaded)
+    yield speed(name, detector)
 
 
-def speed(name: str, loaded: Model) -> Finding:
+def speed(name: str, detector: KeywordDetector) -> Finding:
     """Time the steps of a model, front end and decision included, against how long they last."""
-    detector = KeywordDetector(loaded, vad="off")
-    size = loaded.info.step_samples
+    size = detector.info.step_samples
     noise = np.random.default_rng(0).normal(0, 0.01, (STEPS, size)).astype(np.float32)
     times = []
     for step in noise:

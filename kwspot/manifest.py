@@ -5,6 +5,7 @@ folder of the CSV file. Roles are `train`, `validation` and `test`.
 """
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,10 +117,12 @@ def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
         )
     try:
         seconds = float(values["seconds"])
-    except ValueError as error:
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
         raise ManifestError(
-            f"{manifest}, line {line}: seconds {values['seconds']!r} is no number"
-        ) from error
+            f"{manifest}, line {line}: seconds {values['seconds']!r} is no number from 0 up"
+        )
     return Clip(
         path=manifest.parent / values["path"],
         name=values["path"],

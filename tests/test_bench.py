@@ -148,6 +148,7 @@ def test_silence_behind_a_gate_has_no_first_score(tiny_path, tmp_path, capsys):
         (["--input", "no.wav"], "kwspot: cannot read no.wav: "),
         (["--output", "nowhere/bench.json"], "kwspot: cannot write nowhere/bench.json: "),
         (["--plot", "nowhere/bench.png"], "kwspot: cannot write nowhere/bench.png: "),
+        (["--output", "."], "kwspot: cannot write .: it is a folder"),
         (["--compare", "no.json", "no.json"], "kwspot: cannot read no.json: "),
         (["--seconds", "0.01"], "kwspot: the audio is shorter than one chunk of 0.08 s"),
     ],
@@ -159,7 +160,10 @@ def test_what_cannot_be_measured_ends_with_one_sentence(tiny_path, capsys, argum
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("option", [["--seconds", "nan"], ["--seconds", "x"], ["--runs", "0"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--seconds", "nan"], ["--seconds", "x"], ["--runs", "0"], ["--chunk", "0.03"]],
+)
 def test_impossible_options_are_refused(option, capsys):
     with pytest.raises(SystemExit) as end:
         main(["bench", "--model", "tiny", *option])

@@ -43,6 +43,14 @@ def test_json_is_one_object_a_detection(tiny_path: Path, recording: Path) -> Non
     assert list(hits[0]) == ["keyword", "score", "start", "end", "speaker", "speaker_score"]
 
 
+def test_a_closed_stdin_is_said(
+    tiny_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["listen", "--model", str(tiny_path), "--input", "-"]) == 2
+    assert "it is closed" in capsys.readouterr().err
+
+
 def test_raw_pcm_on_stdin_is_heard_like_the_file(tiny_path: Path, recording: Path) -> None:
     pcm = as_int16(np.concatenate(list(AudioFile(recording)))).tobytes()
     done = kwspot("listen", "--model", tiny_path, "--input", "-", "--json", stdin=pcm)

@@ -13,7 +13,7 @@ from sound import as_int16, words
 from test_microphone import BLOCK, FakePortAudio
 from tiny import write_model
 
-from kwspot import doctor, microphone
+from kwspot import KeywordDetector, doctor, microphone
 from kwspot.cli import main
 from kwspot.doctor import FAIL, OK, WARN, Finding
 from kwspot.model import OnnxModel
@@ -146,13 +146,25 @@ def test_models_that_are_missing_untested_or_computed_wrongly_fail(
     assert next(doctor.model(str(golden))).state == FAIL
 
 
+def test_a_damaged_verifier_fails_and_ends_no_other_check(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "golden.onnx"
+    path.write_bytes(golden.read_bytes())
+    (tmp_path / "golden.verifier.npy").write_bytes(b"junk")
+    (found,) = doctor.model(str(path))
+    assert found.state == FAIL and "is no verifier" in found.text
+    assert main(["info", str(path), "--check"]) == 2
+    assert "golden.verifier.npy is no verifier" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("seconds", "state"), [(0.001, OK), (0.07, WARN), (0.09, FAIL)])
 def test_speed_is_held_against_the_length_of_a_step(
     tiny_model: OnnxModel, monkeypatch: pytest.MonkeyPatch, seconds: float, state: str
 ) -> None:
     ticks = iter(np.arange(1000) * seconds)
     monkeypatch.setattr(doctor, "perf_counter", lambda: next(ticks))
-    assert doctor.speed("tiny", tiny_model).state == state
+    assert doctor.speed("tiny", KeywordDetector(tiny_model)).state == state
 
 
 def test_a_gate_that_fails_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -284,6 +284,7 @@ def test_the_command_prints_tables_and_writes_all_there_is(
         (["--condition", "room"], "no clips in a folder room_responses/"),
         (["--output", "absent/out.json"], "there is no folder absent"),
         (["--html", "absent/out.html"], "there is no folder absent"),
+        (["--scores", "."], "cannot write .: it is a folder"),
     ],
 )
 def test_the_command_ends_with_one_sentence(

@@ -64,6 +64,8 @@ def test_a_word_that_ends_in_a_long_keyword_mentions_it(tmp_path: Path) -> None:
         ("", "lacks the column 'path'"),
         (HEADER + "a,1,,,dev,x\n", "line 2: role 'dev'"),
         (HEADER + "a,long,,,test,x\n", "line 2: seconds 'long' is no number"),
+        (HEADER + "a,nan,,,test,x\n", "line 2: seconds 'nan' is no number from 0 up"),
+        (HEADER + "a,-5,,,test,x\n", "line 2: seconds '-5' is no number from 0 up"),
         (HEADER + "a,1\n", "line 2: too few columns"),
     ],
 )

@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from sound import words
-from tiny import write_model
+from tiny import INFO, write_model
 
 from kwspot import CalibrationError, KeywordDetector, Samples
 from kwspot.cli import main
@@ -134,11 +135,17 @@ def test_impossible_thresholds_are_refused(
     sentence(error)
 
 
-def test_missing_files_and_two_thresholds_are_refused(tiny_path: Path, place_path: Path) -> None:
+def test_missing_files_and_two_thresholds_are_refused(
+    tiny_path: Path, place_path: Path, tmp_path: Path
+) -> None:
+    heard = (replace(INFO.keywords[0], label="other"),)
+    other = write_model(tmp_path / "other.onnx", name="other", keywords=heard)
     with pytest.raises(CalibrationError, match=r"cannot read .*gone.json: No such file"):
         KeywordDetector(tiny_path, thresholds=place_path.parent / "gone.json")
     with pytest.raises(ValueError, match="choose one"):
         KeywordDetector(tiny_path, thresholds=place_path, threshold=0.5)
+    with pytest.raises(CalibrationError, match="are those of one model"):
+        KeywordDetector([tiny_path, other], thresholds=place_path)
 
 
 def test_the_command_writes_what_listen_reads(

@@ -20,7 +20,8 @@ class Wrong:
     """A runtime that computes a model wrongly: after each step, numbers are changed."""
 
     def __init__(self, right: OnnxModel, posteriors: float = 0.0, states: float = 0.0) -> None:
-        self.info, self.runtime, self.right = right.info, "Broken 1.0", right
+        self.info, self.path, self.runtime = right.info, right.path, "Broken 1.0"
+        self.right = right
         self.posteriors, self.states = posteriors, states
         self.fresh_state = right.fresh_state
 

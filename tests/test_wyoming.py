@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import psutil
@@ -532,6 +534,29 @@ def test_voices_that_cannot_be_heard_are_refused_before_serving(
     assert "'eve' is not enrolled" in capsys.readouterr().err
     assert main([*serve, "--model", str(tiny_path)]) == 2
     assert "enroll again" in capsys.readouterr().err
+
+
+def test_options_by_word_go_to_the_model_that_hears_it(
+    tiny_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    heard = (replace(INFO.keywords[0], label="other"),)
+    other = write_model(tmp_path / "other.onnx", name="other", keywords=heard)
+    thresholds: dict[str, float] = {}
+
+    def service(models: tuple[OnnxModel, ...], make_detector: Any, **_: object) -> None:
+        for model in models:
+            thresholds.update(make_detector(model).thresholds)
+        raise KwspotError("seen enough")
+
+    monkeypatch.setattr("kwspot.wyoming_stream.Service", service)
+    serve = ["serve", "--model", str(tiny_path), "--model", str(other), "--threshold"]
+    assert main([*serve, "other=0.25", "--sensitivity", "tiny=high"]) == 2
+    assert thresholds == {"tiny": 0.5, "other": 0.25}  # 0.6 at medium
+    assert main([*serve, "nobody=0.5"]) == 2
+    assert "the words are tiny, other" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

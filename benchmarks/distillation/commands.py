@@ -10,6 +10,7 @@ its graph still has them.
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def main() -> None:
     }
     counts = {label: int(np.sum(task.labels == number)) for number, label in enumerate(SC12)}
     record = {
-        "machine": machine().cpu,
+        "machine": asdict(machine()),
         "sha256": sha256_of(load_model(args.model)),
         "clips": counts,
         "accuracy": accuracy,

@@ -116,12 +116,18 @@ def _claim(folder: Path, sources: Sequence[str], engines: Sequence[Engine], seed
         "seed": seed,
     }
     path = folder / "synthesis.json"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writeheader()
-        path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
-    elif json.loads(path.read_text(encoding="utf-8")) != settings:
+    try:
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, COLUMNS).writeheader()
+            path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+        begun = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpeechError(f"cannot write clips to {folder}: {error.strerror}") from error
+    except ValueError as error:
+        raise SpeechError(f"{path} is damaged ({error}): choose another folder") from error
+    if begun != settings:
         raise SpeechError(
             f"{folder} was begun with other engines or another seed ({path.name} says which): "
             "choose another folder, or remove this one"

@@ -21,6 +21,7 @@ from kwspot.bench import (
 )
 from kwspot.bench_plot import plot, require_matplotlib
 from kwspot.commands.numbers import count, positive
+from kwspot.commands.outputs import check_outputs
 from kwspot.comparison import Change, compare
 from kwspot.errors import KwspotError
 from kwspot.gate import VOICES
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--chunk",
         action="append",
-        type=positive,
+        type=_chunk,
         metavar="MS",
         help="milliseconds of audio a call (default: a step of the model)",
     )
@@ -109,9 +110,7 @@ def run(args: argparse.Namespace) -> int:
         before, after = map(_read, args.compare)
         print("\n".join(_comparison(before, after)))
         return 0
-    for path in (args.output, args.plot):
-        if path and not path.parent.is_dir():
-            raise KwspotError(f"cannot write {path}: there is no folder {path.parent}")
+    check_outputs(args.output, args.plot)
     if args.plot:
         require_matplotlib()  # now, not after minutes
     models = args.model or ["alexa"]
@@ -136,6 +135,13 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         plot(report, {figure: FIGURES[figure][0] for figure in PLOTTED}, args.plot)
     return 0
+
+
+def _chunk(text: str) -> float:
+    milliseconds = positive(text)
+    if milliseconds < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
+    return milliseconds
 
 
 def conditions(report: Report) -> list[str]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from kwspot.calibration import Refit
 from kwspot.commands.listen import add_verify_argument
-from kwspot.errors import AudioError, KwspotError
+from kwspot.commands.outputs import check_outputs
+from kwspot.errors import AudioError
 from kwspot.hearing import choose_keyword
 from kwspot.loader import load_model
 from kwspot.model import Model
@@ -51,8 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Hear the background, print what it says, and write the file that was asked for."""
-    if args.output is not None and not args.output.parent.is_dir():
-        raise KwspotError(f"cannot write {args.output}: there is no folder {args.output.parent}")
+    check_outputs(args.output)
     model = load_model(args.model)
     keyword = choose_keyword(model.info, args.keyword)
     backgrounds = [(str(path), AudioFile(path)) for path in recordings(args.background)]

@@ -9,6 +9,7 @@ from kwspot.bench import machine
 from kwspot.bench_plot import require_matplotlib
 from kwspot.commands.listen import add_detector_arguments
 from kwspot.commands.numbers import whole
+from kwspot.commands.outputs import check_outputs
 from kwspot.conditions import every_condition, parse_condition
 from kwspot.errors import KwspotError
 from kwspot.evaluation import judge
@@ -61,9 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the tables, and write the files that were asked for."""
-    for file in (args.output, args.markdown, args.html, args.scores):
-        if file is not None and not file.parent.is_dir():
-            raise KwspotError(f"cannot write {file}: there is no folder {file.parent}")
+    check_outputs(args.output, args.markdown, args.html, args.scores)
     if args.html is not None:
         require_matplotlib()
     path = find_model(args.model)
@@ -74,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args, model.info, clips)
     with _Counter() as counter:
         hearing = hear(model, clips, options, counter.show)
-    if args.scores is not None:
-        save_scores(hearing, args.scores)
     result = judge(hearing, options)
     print(text_report(result, options, origin))
+    if args.scores is not None:
+        save_scores(hearing, args.scores)
     if args.output is not None:
         names = [Path(manifest).name for manifest in args.manifest]
         _write(args.output, json_report(result, options, origin, names))

@@ -95,6 +95,7 @@ def _check(name: str | None) -> int:
     verdicts = []
     for one in [name] if name else shipped_models():
         model = load_model(one)
+        find_verifier(model)  # raises where its file is damaged
         verdicts.append(_said(one, judge(model), model.runtime))
     if name is None:
         nets: list[VoiceNet | VerifierNet] = [installed_voice_net(), installed_net(VERIFIER_NET)]

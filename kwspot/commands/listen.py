@@ -13,7 +13,7 @@ from typing import Any
 
 from kwspot.action import Action
 from kwspot.detector import Detection, KeywordDetector
-from kwspot.errors import KwspotError
+from kwspot.errors import AudioError, KwspotError
 from kwspot.features import SAMPLE_RATE, FloatArray
 from kwspot.gate import VOICES
 from kwspot.keeper import ClipKeeper
@@ -226,6 +226,8 @@ def _source(args: argparse.Namespace) -> Source:
     if args.input is None:
         return Microphone(args.device)
     if args.input == "-":
+        if sys.stdin is None:
+            raise AudioError("there is no standard input to read samples from: it is closed")
         return PcmStream(sys.stdin.buffer, args.rate, args.channels, args.format)
     return AudioFile(args.input)
 

@@ -22,6 +22,7 @@ from kwspot.detector import KeywordDetector
 from kwspot.errors import KwspotError
 from kwspot.loader import load_model
 from kwspot.model import Model
+from kwspot.words import word_by_word
 
 if TYPE_CHECKING:
     from kwspot.wyoming_server import WyomingServer
@@ -74,11 +75,17 @@ def run(args: argparse.Namespace) -> int:
             f"`kwspot serve` needs the Wyoming package ({error}): pip install 'kwspot[wyoming]'"
         ) from error
 
+    models = tuple(load_model(name) for name in args.model)
+    labels = [keyword.label for model in models for keyword in model.info.keywords]
+    thresholds = word_by_word(args.threshold, labels, None, "threshold")
+    sensitivities = word_by_word(args.sensitivity, labels, "medium", "sensitivity")
+
     def make_detector(model: Model) -> KeywordDetector:
+        own = [keyword.label for keyword in model.info.keywords]
         return KeywordDetector(
             model,
-            threshold=args.threshold,
-            sensitivity=args.sensitivity,
+            threshold={word: t for word in own if (t := thresholds[word]) is not None},
+            sensitivity={word: sensitivities[word] for word in own},
             vad=args.vad,
             refractory=args.refractory,
             profiles=profiles_folder(args.profiles),
@@ -86,7 +93,6 @@ def run(args: argparse.Namespace) -> int:
             verify=args.verify,
         )
 
-    models = tuple(load_model(name) for name in args.model)
     for model in models:
         make_detector(model)  # what is wrong with the options is said now, not to the first client
     service = Service(

@@ -135,14 +135,26 @@ def test_a_folder_of_other_engines_or_another_seed_is_refused(tmp_path: Path) ->
     assert_one_sentence(caught.value)
 
 
+def test_a_folder_that_cannot_be_written_or_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "synthesis.json").write_text("{")
+    for name, match in (("file", "cannot write clips to"), ("damaged", "is damaged")):
+        with pytest.raises(SpeechError, match=match) as caught:
+            synthesise([Line("go", 1, "tts")], ["espeak-ng"], tmp_path / name)
+        assert_one_sentence(caught.value)
+
+
 def test_the_command_says_phrases_and_their_neighbours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(neighbours, "neighbours", lambda phrase, count: ["stop", "slow", "low"])
-    arguments = ["synthesise", "go", "slow", "--clips", "2", "--neighbours", "3"]
+    arguments = ["synthesise", "go", "slow", "Go", "--clips", "2", "--neighbours", "3"]
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
     manifest = Path(capsys.readouterr().out.strip())
-    names = sorted({clip.name.rsplit("/", 1)[0] for clip in read_manifest(manifest)})
+    clips = [clip.name for clip in read_manifest(manifest)]
+    assert len(clips) == len(set(clips))
+    names = sorted({name.rsplit("/", 1)[0] for name in clips})
     assert names == ["near/low", "near/stop", "tts/go", "tts/slow"]
     assert main(["synthesise", "!?", "--output", str(tmp_path / "other")]) == 2
     assert "no word" in capsys.readouterr().err

@@ -23,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with a Kokoro model or with Piper voices, or espeak-ng; several take turns "
         "(default: espeak-ng)",
     )
-    parser.add_argument("--clips", type=int, default=100, help="of each phrase (default: 100)")
+    parser.add_argument("--clips", type=count, default=100, help="of each phrase (default: 100)")
     parser.add_argument(
         "--neighbours",
-        type=int,
+        type=whole,
         default=0,
         metavar="N",
         help=f"also say the N phrases that sound most like each, {NEAR_CLIPS} clips each",
@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
     for phrase in args.phrases:
         if not spoken(phrase):
             raise SpeechError(f"{phrase!r} has no word in it")
-    lines = [Line(phrase, args.clips, "tts") for phrase in args.phrases]
+    asked = {spoken(phrase): phrase for phrase in args.phrases}
+    lines = [Line(phrase, args.clips, "tts") for phrase in asked.values()]
     if args.neighbours:
-        near = [text for phrase in args.phrases for text in neighbours(phrase, args.neighbours)]
-        asked = {spoken(phrase) for phrase in args.phrases}
+        near = [t for phrase in asked.values() for t in neighbours(phrase, args.neighbours)]
         lines += [Line(t, NEAR_CLIPS, "near") for t in dict.fromkeys(near) if t not in asked]
     with bars() as shown:
         manifest = synthesise(

@@ -91,7 +91,9 @@ class Emulator:
         if done.returncode == 2:
             raise KwspotError(done.stderr.strip())
         if done.returncode:
-            raise RuntimeError(f"{core.name}: {arguments[0]} ended badly:\n{done.stderr}")
+            raise RuntimeError(
+                f"{core.name}: {arguments[0]} ended badly:\n{done.stdout}{done.stderr}"
+            )
         return done.stdout
 
     def count(self, core: Core, arguments: Sequence[str]) -> Counter[str]:

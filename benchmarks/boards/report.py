@@ -68,7 +68,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Report:
-    """What was run, where, and what came out. `seconds` are of the recording."""
+    """What was run, where, and what came out.
+
+    `seconds` are of the recording; `self_tests` counts those of installed files, by core: all passed.
+    """
 
     host: str
     kwspot: str
@@ -81,6 +84,7 @@ class Report:
     quiet_seconds: float
     comparisons: tuple[Comparison, ...]
     counts: tuple[Count, ...]
+    self_tests: dict[str, int]
 
     @property
     def good(self) -> bool:
@@ -181,6 +185,11 @@ def _notes(report: Report) -> list[str]:
         f"kwspot {report.kwspot}, {packages}, here and there; {report.date}",
         f"there: Debian {report.debian}, {report.emulator}; here: {report.host}",
         f"{report.seconds:.1f} s of {report.recording}; scores compared with the gate off",
+    ]
+    notes += [
+        f"self-tests passed on {core}: {count}, of all installed files, the voice net and the "
+        "verifiers' net"
+        for core, count in report.self_tests.items()
     ]
     if report.counts:
         boards = ", ".join(f"{b.name} {b.clock_hz / 1e9:g} GHz" for b in BOARDS)

@@ -2,11 +2,13 @@
 
 ```
 python benchmarks/boards/run.py             same detections, same scores? exit status 1 if not
+python benchmarks/boards/run.py --model jarvis    the same of another model
 python benchmarks/boards/run.py --count     counts instructions as well, for an estimate of cost
 python benchmarks/boards/run.py --render FILE.json    writes FILE.md again
 ```
 
-Debian's Python for arm64, the aarch64 wheels and this checkout's kwspot are put into a folder
+All formats of `alexa` are heard; the self-tests of all installed files and nets run on every core,
+too. Debian's Python for arm64, the aarch64 wheels and this checkout's kwspot are put into a folder
 (`--cache`) and run by qemu; nothing outside it is changed but what `--output` names. Needs
 qemu-user; counting needs gcc as well.
 """
@@ -32,6 +34,7 @@ from kwspot.features import SAMPLE_RATE
 
 RECORDING = ROOT / "kwspot" / "demo.flac"
 CACHE = ROOT / ".venv-boards"
+FORMATS = ("-int8.onnx", "-int8.tflite", ".onnx", ".tflite")
 SAME = ("numpy", "onnxruntime", "ai-edge-litert")  # of one version here and there
 # What is counted: the gate, and what it hears.
 COUNTED = {"speech, gate off": ("off", str(RECORDING)), "quiet, gate webrtc": ("webrtc", QUIET)}
@@ -43,6 +46,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for all that is made")
     parser.add_argument("--suite", choices=SUITES, default="bookworm", help="Debian release")
     parser.add_argument("--mirror", help="mirror of Debian (default: that of this machine's apt)")
+    parser.add_argument(
+        "--model", default="alexa", help="name, of all its formats (default: alexa)"
+    )
     parser.add_argument("--count", action="store_true", help="count instructions as well")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="JSON; the page goes next (default: in CACHE)"
@@ -52,7 +58,7 @@ def main() -> None:
     output = args.render or args.output or args.cache / "boards.json"
     try:
         if not args.render:
-            report = examine(args.cache, args.suite, args.mirror, args.count)
+            report = examine(args.model, args.cache, args.suite, args.mirror, args.count)
             output.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
         report = read_report(output.read_text(encoding="utf-8"), output.name)
         page = render(report)
@@ -64,13 +70,13 @@ def main() -> None:
         sys.exit("not the same as on this machine: see the first table")
 
 
-def examine(cache: Path, suite: str, mirror: str | None, count: bool) -> Report:
-    """Run every model on this machine and on every core, and count if asked to.
+def examine(model: str, cache: Path, suite: str, mirror: str | None, count: bool) -> Report:
+    """Run all formats of a model on this machine and on every core, and count if asked to.
 
     A model that this machine cannot load is reported as such; one that only the emulated side
     cannot load raises KwspotError.
     """
-    models = sorted(p.name for p in (ROOT / "models").iterdir() if p.suffix in (".onnx", ".tflite"))
+    formats = [f"{model}{ending}" for ending in FORMATS]
     packages = {name: version for name in SAME if (version := _version(name))}
     pinned = [f"{name}=={version}" for name, version in packages.items()]
     arm64 = make_arm64(cache, suite, mirror, pinned)
@@ -78,18 +84,22 @@ def examine(cache: Path, suite: str, mirror: str | None, count: bool) -> Report:
     comparisons: list[Comparison] = []
     counts: list[Count] = []
     seconds = sum(map(len, AudioFile(RECORDING))) / SAMPLE_RATE
-    for name in models:
+    for name in formats:
         try:
             here = _hear_here(name)
         except KwspotError as error:
             comparisons.append(Comparison(name, core="", refused=str(error)))
             continue
-        model = arm64.models / name
+        path = arm64.models / name
         for core in CORES:
-            printed = emulator.run(core, (str(HERE / "hear.py"), str(model), str(RECORDING)))
+            printed = emulator.run(core, (str(HERE / "hear.py"), str(path), str(RECORDING)))
             comparisons.append(compare(name, core.name, here, read_heard(printed, core.name)))
             if count:
-                counts += [_count(emulator, core, model, heard, seconds) for heard in COUNTED]
+                counts += [_count(emulator, core, path, heard, seconds) for heard in COUNTED]
+    self_tests = {
+        core.name: len(emulator.run(core, ("-m", "kwspot", "info", "--check")).splitlines())
+        for core in CORES
+    }
     where = machine()
     return Report(
         host=f"{where.cpu}, {where.system}",
@@ -103,6 +113,7 @@ def examine(cache: Path, suite: str, mirror: str | None, count: bool) -> Report:
         quiet_seconds=QUIET_SECONDS,
         comparisons=tuple(comparisons),
         counts=tuple(counts),
+        self_tests=self_tests,
     )
 
 

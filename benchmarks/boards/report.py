@@ -70,7 +70,7 @@ class Count:
 class Report:
     """What was run, where, and what came out.
 
-    `seconds` are of the recording; `self_tests` counts those of installed files, by core: all passed.
+    `seconds` are of the recording; `self_tests` counts those passed, all of them, by core.
     """
 
     host: str

@@ -182,7 +182,7 @@ def test_a_report_comes_back_from_its_json_and_the_page_says_what_is_estimated()
     assert "| alexa.onnx | cortex-a53 | 1 / 1 | yes | 3 | 0.0e+00 | 1e-05 |" in page
     assert "not compared: LiteRT is not installed" in page
     assert "Estimated, not measured" in page
-    assert "* self-tests passed on cortex-a53: 12, of all installed files" in page
+    assert "* self-tests passed on cortex-a53: 12, of all installed models" in page
     assert "| Raspberry Pi Zero 2 W | alexa.onnx | 1.20 to 2.40 |" in page
     assert "Estimated" not in render(report())
 

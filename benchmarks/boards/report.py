@@ -187,7 +187,7 @@ def _notes(report: Report) -> list[str]:
         f"{report.seconds:.1f} s of {report.recording}; scores compared with the gate off",
     ]
     notes += [
-        f"self-tests passed on {core}: {count}, of all installed files, the voice net and the "
+        f"self-tests passed on {core}: {count}, of all installed models, the voice net and the "
         "verifiers' net"
         for core, count in report.self_tests.items()
     ]

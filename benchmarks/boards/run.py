@@ -7,7 +7,7 @@ python benchmarks/boards/run.py --count     counts instructions as well, for an 
 python benchmarks/boards/run.py --render FILE.json    writes FILE.md again
 ```
 
-All formats of `alexa` are heard; the self-tests of all installed files and nets run on every core,
+All formats of `alexa` are heard; the self-tests of all installed models and nets run on every core,
 too. Debian's Python for arm64, the aarch64 wheels and this checkout's kwspot are put into a folder
 (`--cache`) and run by qemu; nothing outside it is changed but what `--output` names. Needs
 qemu-user; counting needs gcc as well.

@@ -26,6 +26,7 @@ from work import read_work
 
 from kwspot.bench import machine
 from kwspot.errors import KwspotError
+from kwspot.loader import shipped_models
 from kwspot.records import read_record
 
 HERE = Path(__file__).parent
@@ -53,7 +54,8 @@ def main() -> None:
 
 def measure() -> Report:
     """Measure every model in models/."""
-    models = sorted(p for p in (ROOT / "models").iterdir() if p.suffix in (".onnx", ".tflite"))
+    names = {f"{name}{ending}" for name in shipped_models() for ending in (".onnx", ".tflite")}
+    models = sorted(path for path in (ROOT / "models").iterdir() if path.name in names)
     before = os.getloadavg()[0]
     rows = tuple(map(_measure, models))
     where = machine()

@@ -292,12 +292,13 @@ def _table(report: Report) -> str:
 
 
 def _line(row: Row) -> str:
-    recalls = [f"{100 * row.hits[condition] / row.clips:.1f}" for condition in SHOWN]
-    trials = row.clips * len(CONDITIONS)
-    recalls.append(f"{100 * sum(row.hits.values()) / trials:.1f}")
+    of_all = sum(row.hits.values()) / len(row.hits)
+    recalls = " | ".join(
+        f"{100 * hits / row.clips:.1f}" for hits in (*(row.hits[c] for c in SHOWN), of_all)
+    )
     return (
         f"| {row.model} | {row.format} | {row.size / 1000:.1f} | {row.largest:.2g} "
-        f"| {row.mean:.2g} | {' | '.join(recalls)} "
+        f"| {row.mean:.2g} | {recalls} "
         f"| {row.false_alarms / row.hours:.2f} ({row.false_alarms} in {row.hours:.2f} h) "
         f"| {row.runtime} |"
     )
